@@ -1,0 +1,135 @@
+#pragma once
+
+/* What the files of server/ share. */
+
+#include "base/time.h"
+#include "mapping/table.h"
+#include "server/server.h"
+#include "wire/request.h"
+#include "wire/response.h"
+
+/* Bounds of one tick: what arrives beyond them is dropped, as RFC 6887 s8.2 allows an overloaded server. */
+#define TICK_CHANGES_MAX 16384
+#define TICK_REPLIES_MAX 16384
+/* Error lifetimes of RFC 6887 s7.4. */
+#define ERROR_LIFETIME_SHORT_S 30
+#define ERROR_LIFETIME_LONG_S 1800
+/* Pause after a failed commit before what nobody waits for (expiries, debts) is tried again. */
+#define COMMIT_RETRY_NS NS_PER_S
+
+/* An answer; octets are offsets into the batch's arena. The request is kept with held ones, should it become an error. */
+struct reply {
+    struct endpoint from, to;
+    uint32_t interface_index;
+    uint8_t result;
+    uint64_t epoch_zero_ns; /* service time at which the Epoch it tells was 0; of held ones */
+    size_t response_offset, response_size_bytes;
+    size_t request_offset, request_size_bytes;
+};
+
+struct reply_batch {
+    struct reply *replies;
+    size_t n_replies, n_replies_allocated;
+    uint8_t *octets;
+    size_t size_bytes, allocated_bytes;
+};
+
+struct tick {
+    struct change_set changes;
+    struct store_epoch *epochs;
+    size_t n_epochs, n_epochs_allocated;
+    bool stamp; /* the clock record is worth a commit even without changes */
+    struct reply_batch replies;
+};
+
+struct server {
+    struct server_settings settings;
+    struct pcp_capabilities capabilities;
+    struct random_source *random;
+    struct mapping_table table;
+    uint64_t epoch_zero_ns;
+    struct list_link own_epochs; /* subscribers with an Epoch later than that */
+    uint64_t next_id;
+
+    struct tick ticks[2];
+    struct tick *deciding, *committing;
+    bool in_flight;
+    uint64_t tick_number;      /* of `deciding` */
+    uint64_t committed_number; /* the last one that is through, one way or the other */
+    /* Records the store has but the table has not, since the kernel refused: first thing in the next commit. */
+    struct change_set debt;
+    struct change_set store_changes; /* debt and changes in one array */
+    uint64_t retry_not_before_ns;
+    /* Mappings may stand on external addresses that are gone since then; moved as soon as there is one to move to. */
+    bool stranded;
+    uint64_t stranded_since_ns;
+
+    struct reply_batch outbox;
+    struct datagram *outbox_datagrams;
+    size_t n_outbox_allocated;
+
+    struct server_counters counters;
+};
+
+/* server.c */
+/* Service time at which the Epoch was 0 that `client` is told. */
+uint64_t epoch_zero_of(const struct server *server, const struct ip_address *client);
+uint32_t epoch_since(uint64_t epoch_zero_ns, uint64_t now_ns);
+
+/* tick.c */
+void tick_init(struct tick *tick);
+void tick_deinit(struct tick *tick);
+void reply_batch_deinit(struct reply_batch *batch);
+bool tick_has_room(const struct server *server);
+/*
+ * Carries a change out in the table and records it for the commit. `before` NULL: a new mapping; `after` NULL: it goes. 0 or -errno with nothing
+ * changed. *ret_mapping may be NULL.
+ */
+MUST_CHECK int tick_put(struct server *server, struct mapping *before,
+                        const struct mapping_record *after, struct mapping **ret_mapping);
+/* Appends to `batch`. `request` NULL: not kept. */
+MUST_CHECK int reply_batch_append(struct reply_batch *batch, const struct datagram *request,
+                                  const void *response, size_t size_bytes, uint8_t result,
+                                  bool keep_request);
+/* Into the outbox at once. */
+MUST_CHECK int release_reply(struct server *server, const struct datagram *request,
+                             const void *response, size_t size_bytes, uint8_t result);
+/* When a debt to the store is to be tried again, TIME_NEVER when there is none. */
+uint64_t tick_retry_ns(const struct server *server);
+/* Gives the subscriber an Epoch of its own, for which it is kept. NULL when out of memory. */
+struct subscriber *set_own_epoch(struct server *server, const struct ip_address *address,
+                                 uint64_t epoch_zero_ns);
+/* The subscriber's Epoch restarts at `now_ns`, with this tick. 0 or -ENOMEM. */
+MUST_CHECK int tick_reset_subscriber_epoch(struct server *server, const struct ip_address *address,
+                                           uint64_t now_ns);
+
+/* answer.c */
+uint32_t error_lifetime_s(enum pcp_result result);
+/* `held`: the answer leaves with the current tick. */
+void answer_error(struct server *server, uint64_t now_ns, const struct datagram *request,
+                  enum pcp_result result, uint32_t lifetime_s, bool held);
+void answer_success(struct server *server, uint64_t now_ns, const struct datagram *request,
+                    struct pcp_response *response, bool held);
+/* True while something of the subscriber is decided but not committed, or may be in the store although it was taken back. */
+bool subscriber_is_pending(const struct server *server, const struct ip_address *address);
+
+/* map.c */
+void map_receive(struct server *server, uint64_t now_ns, const struct datagram *datagram,
+                 const struct pcp_request *request);
+
+/* filters.c */
+/*
+ * The filter list after the request's FILTER options, in their order (RFC 6887 s13.3). *ret_filters carries a reference of the caller's (NULL: no
+ * filters). SUCCESS, MALFORMED_OPTION (family), EXCESSIVE_REMOTE_PEERS or NO_RESOURCES.
+ */
+enum pcp_result filters_after(const struct mapping_filters *existing,
+                              const struct pcp_request *request,
+                              const struct ip_address *internal_address, uint32_t n_max,
+                              const struct mapping_filters **ret_filters);
+
+/* maintenance.c */
+/* Ends a mapping: live to held, or out altogether when nothing is held back or the hold is over. */
+MUST_CHECK int maintenance_end_mapping(struct server *server, struct mapping *mapping,
+                                       uint64_t now_ns);
+/* Remaining lifetime in whole seconds, rounded up; PCP_LIFETIME_INFINITE for static ones. */
+uint32_t remaining_s(const struct mapping_record *record, uint64_t now_ns);
