@@ -1,0 +1,166 @@
+/*
+ * A directive is one entry here, one member of struct settings, one paragraph of the man page and
+ * one test.
+ */
+
+#include "config/directive.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "config/settings.h"
+#include "config/value.h"
+
+#define AT(member) .offset = offsetof(struct settings, member), .n_min = 1, .n_max = 1
+#define AT_LIST(member, n_min_items)                                                               \
+    .offset = offsetof(struct settings, server.member),                                            \
+    .count_offset = offsetof(struct settings, server.n_##member), .n_min = (n_min_items),          \
+    .n_max = N_ELEMENTS(((struct settings *) NULL)->server.member)
+#define NUMBER(member, minimum_value, maximum_value, unit_text)                                    \
+    AT(server.member), .kind = &value_number, .minimum = (minimum_value),                          \
+                       .maximum = (maximum_value), .unit = (unit_text)
+#define BOOLEAN(member)                                                                            \
+    AT(server.member), .kind = &value_boolean, .allowed = "true or false (yes, on, no, off)"
+
+#define ALLOWED_INTERFACE "an interface name of 1 to 15 characters without '/', ':' or white space"
+#define ALLOWED_RANGE "a port or FIRST-LAST, ports from 1 to 65535"
+
+const struct directive directives[] = {
+    {
+        .name = "state-directory",
+        AT(state_directory),
+        .kind = &value_path,
+        .allowed = "an absolute path of at most 4095 octets",
+        .defaults = {"/var/lib/holdfast"},
+    },
+    {
+        .name = "control-socket",
+        AT(control_socket),
+        .kind = &value_socket_path,
+        .allowed = "an absolute path of at most 107 octets",
+        .defaults = {"/run/holdfast/control"},
+    },
+    {
+        .name = "log-level",
+        AT(log_level),
+        .kind = &value_log_level,
+        .allowed = "error, warning, notice, info or debug",
+        .defaults = {"info"},
+    },
+    {
+        .name = "inside-interfaces",
+        .in_server = true,
+        .is_required = true,
+        AT_LIST(inside_interfaces, 1),
+        .kind = &value_interface,
+        .allowed = ALLOWED_INTERFACE,
+    },
+    {
+        .name = "outside-interface",
+        .in_server = true,
+        .is_required = true,
+        AT(server.outside_interface),
+        .kind = &value_interface,
+        .allowed = ALLOWED_INTERFACE,
+    },
+    {
+        .name = "external-addresses",
+        .in_server = true,
+        AT_LIST(external_addresses, 0),
+        .kind = &value_external_address,
+        .allowed = "unicast IPv4 addresses such as 203.0.113.1",
+    },
+    {
+        .name = "external-ports",
+        .in_server = true,
+        AT_LIST(external_ports, 1),
+        .kind = &value_port_range,
+        .allowed = ALLOWED_RANGE,
+        .defaults = {"1024-32767"},
+    },
+    {
+        .name = "internal-prefixes",
+        .in_server = true,
+        AT_LIST(internal_prefixes, 1),
+        .kind = &value_prefix,
+        .allowed = "a unicast IPv4 or IPv6 prefix such as 10.77.0.0/24 or fd77::/64",
+        .defaults = {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"},
+    },
+    {
+        .name = "lifetime-min",
+        .in_server = true,
+        NUMBER(lifetime_min_s, 1, 86400, " seconds"),
+        .defaults = {"120"},
+    },
+    {
+        .name = "lifetime-max",
+        .in_server = true,
+        NUMBER(lifetime_max_s, 1, 31536000, " seconds"),
+        .defaults = {"86400"},
+    },
+    {
+        .name = "mappings-per-subscriber",
+        .in_server = true,
+        NUMBER(mappings_per_subscriber, 1, 1048576, ""),
+        .defaults = {"128"},
+    },
+    {
+        .name = "mappings-total",
+        .in_server = true,
+        NUMBER(mappings_total, 1, 16777216, ""),
+        .defaults = {"65536"},
+    },
+    {
+        .name = "filters-per-mapping",
+        .in_server = true,
+        NUMBER(filters_per_mapping, 1, 64, ""),
+        .defaults = {"16"},
+    },
+    {
+        .name = "recycle-delay",
+        .in_server = true,
+        NUMBER(recycle_delay_s, 0, 86400, " seconds"),
+        .defaults = {"120"},
+    },
+    {
+        .name = "masquerade",
+        .in_server = true,
+        BOOLEAN(masquerade),
+        .defaults = {"false"},
+    },
+    {
+        .name = "masquerade-ports",
+        .in_server = true,
+        AT(server.masquerade_ports),
+        .kind = &value_port_range,
+        .allowed = ALLOWED_RANGE,
+        .defaults = {"32768-65535"},
+    },
+    {
+        .name = "prefer-failure",
+        .in_server = true,
+        BOOLEAN(prefer_failure),
+        .defaults = {"true"},
+    },
+};
+
+const size_t n_directives = N_ELEMENTS(directives);
+
+size_t directive_find(const char *name, bool in_server)
+{
+    for (size_t i = 0; i < n_directives; i++) {
+        if (directives[i].in_server == in_server && strcmp(directives[i].name, name) == 0)
+            return i;
+    }
+    return n_directives;
+}
+
+const char *directive_allowed(const struct directive *directive, char *ret_allowed)
+{
+    if (directive->kind == &value_number)
+        snprintf(ret_allowed, DIRECTIVE_ALLOWED_SIZE, "%u to %u%s", directive->minimum,
+                 directive->maximum, directive->unit);
+    else
+        snprintf(ret_allowed, DIRECTIVE_ALLOWED_SIZE, "%s", directive->allowed);
+    return ret_allowed;
+}

@@ -1,0 +1,15 @@
+#pragma once
+
+/* The types of values in the configuration file. */
+
+#include "config/directive.h"
+
+extern const struct value_kind value_path;
+extern const struct value_kind value_socket_path;
+extern const struct value_kind value_log_level;
+extern const struct value_kind value_interface;
+extern const struct value_kind value_external_address;
+extern const struct value_kind value_prefix;
+extern const struct value_kind value_port_range;
+extern const struct value_kind value_number;
+extern const struct value_kind value_boolean;
