@@ -18,7 +18,8 @@
 #include "wire/pcp.h"
 
 struct pcp_filter {
-    struct ip_prefix remote; /* length of 128; 0: remove all filters; bits behind the length as they came */
+    struct ip_prefix
+        remote; /* length of 128; 0: remove all filters; bits behind the length as they came */
     uint16_t remote_port;
 };
 

@@ -1,0 +1,107 @@
+"""Labs for tests: one shared by the whole session, and own ones for tests that kill or damage."""
+
+import itertools
+import os
+import re
+
+import pytest
+
+pytest.register_assert_rewrite("lab", "pcp")
+
+import lab as lab_module  # noqa: E402
+
+LOG_LINES_SHOWN = 60
+SANITIZER_MARK = re.compile(r"Sanitizer|runtime error:")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def root_only():
+    if os.geteuid() != 0:
+        pytest.skip("network namespaces need root")
+
+
+def started(labs, config):
+    new = lab_module.Lab()
+    labs.append(new)
+    return new.up(config)
+
+
+def end(labs):
+    """Takes all down; what a sanitizer found, leaks at an ordinary stop included, is a failure."""
+    findings = []
+    for each in labs:
+        if each.pid():
+            each.tool("stop", check=False)
+        findings += [line for line in each.log().splitlines() if SANITIZER_MARK.search(line)]
+        each.down()
+    assert not findings
+
+
+@pytest.fixture(scope="session")
+def session_lab(root_only):
+    labs = []
+    try:
+        yield started(labs, lab_module.configuration())
+    finally:
+        end(labs)
+
+
+@pytest.fixture
+def lab(session_lab, request):
+    """The session's lab; the daemon must outlive the test."""
+    request.node.labs = [session_lab]
+    before = session_lab.pid()
+    assert before, "holdfastd does not run"
+    yield session_lab
+    assert session_lab.pid() == before, "holdfastd ended during the test"
+
+
+@pytest.fixture
+def new_lab(request):
+    """Makes labs of the test's own: new_lab(lifetime_min=120, ...)."""
+    labs = request.node.labs = []
+
+    def make(top=None, **server):
+        return started(labs, lab_module.configuration(top, **server))
+
+    yield make
+    end(labs)
+
+
+@pytest.fixture(scope="session")
+def port_numbers():
+    # Below the masquerade's ports, so that a number can be suggested as external port too.
+    return itertools.count(2000)
+
+
+@pytest.fixture
+def port(port_numbers):
+    return next(port_numbers)
+
+
+@pytest.fixture
+def ports(port_numbers):
+    return lambda count: [next(port_numbers) for _ in range(count)]
+
+
+@pytest.fixture
+def client(lab):
+    new = lab.host.client()
+    yield new
+    new.close()
+
+
+@pytest.fixture
+def client2(lab):
+    new = lab.host2.client()
+    yield new
+    new.close()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = (yield).get_result()
+    if report.failed:
+        for each in getattr(item, "labs", []):
+            lines = each.log().splitlines()[-LOG_LINES_SHOWN:]
+            report.sections.append((f"log of holdfastd in {each.name}", "\n".join(lines)))
