@@ -5,6 +5,7 @@
 #   make check      everything the CI checks (root)
 #   make install    to PREFIX (/usr/local), below DESTDIR
 #   make fuzz       every fuzz target for TIME seconds (60)
+#   make bench      measures, and writes the tables of docs/performance.md (root; under three minutes)
 #   make kill-loop  KILLS (200) times SIGKILL under load, with the state compared after each (root)
 #   make format, lint, clean
 
@@ -12,7 +13,7 @@ PREFIX ?= /usr/local
 TIME ?= 60
 KILLS ?= 200
 
-.PHONY: all deps demo check install fuzz kill-loop format lint clean
+.PHONY: all deps demo check bench install fuzz kill-loop format lint clean
 .NOTPARALLEL:
 
 all: deps build/build.ninja
@@ -29,6 +30,9 @@ demo: root all
 
 check: root deps
 	@tools/check
+
+bench: root all
+	@bench/run --write
 
 kill-loop: root all
 	@HOLDFAST_KILLS=$(KILLS) /usr/bin/python3 -m pytest -q -s tests/lab/test_kill_loop.py

@@ -22,7 +22,13 @@
 #define BOOLEAN(member)                                                                            \
     AT(server.member), .kind = &value_boolean, .allowed = "true or false (yes, on, no, off)"
 
+#define AT_STATIC(member)                                                                          \
+    .section = DIRECTIVE_STATIC, .offset = offsetof(struct settings_static, member), .n_min = 1,   \
+    .n_max = 1
+
 #define ALLOWED_INTERFACE "an interface name of 1 to 15 characters without '/', ':' or white space"
+#define ALLOWED_ENDPOINT                                                                           \
+    "a unicast address and a port, such as 192.0.2.1:80 or [fd77::2]:80; port 0: all ports"
 #define ALLOWED_RANGE "a port or FIRST-LAST, ports from 1 to 65535"
 
 const struct directive directives[] = {
@@ -49,7 +55,7 @@ const struct directive directives[] = {
     },
     {
         .name = "inside-interfaces",
-        .in_server = true,
+        .section = DIRECTIVE_SERVER,
         .is_required = true,
         AT_LIST(inside_interfaces, 1),
         .kind = &value_interface,
@@ -57,7 +63,7 @@ const struct directive directives[] = {
     },
     {
         .name = "outside-interface",
-        .in_server = true,
+        .section = DIRECTIVE_SERVER,
         .is_required = true,
         AT(server.outside_interface),
         .kind = &value_interface,
@@ -65,14 +71,14 @@ const struct directive directives[] = {
     },
     {
         .name = "external-addresses",
-        .in_server = true,
+        .section = DIRECTIVE_SERVER,
         AT_LIST(external_addresses, 0),
         .kind = &value_external_address,
         .allowed = "unicast IPv4 addresses such as 203.0.113.1",
     },
     {
         .name = "external-ports",
-        .in_server = true,
+        .section = DIRECTIVE_SERVER,
         AT_LIST(external_ports, 1),
         .kind = &value_port_range,
         .allowed = ALLOWED_RANGE,
@@ -80,7 +86,7 @@ const struct directive directives[] = {
     },
     {
         .name = "internal-prefixes",
-        .in_server = true,
+        .section = DIRECTIVE_SERVER,
         AT_LIST(internal_prefixes, 1),
         .kind = &value_prefix,
         .allowed = "a unicast IPv4 or IPv6 prefix such as 10.77.0.0/24 or fd77::/64",
@@ -88,49 +94,49 @@ const struct directive directives[] = {
     },
     {
         .name = "lifetime-min",
-        .in_server = true,
+        .section = DIRECTIVE_SERVER,
         NUMBER(lifetime_min_s, 1, 86400, " seconds"),
         .defaults = {"120"},
     },
     {
         .name = "lifetime-max",
-        .in_server = true,
+        .section = DIRECTIVE_SERVER,
         NUMBER(lifetime_max_s, 1, 31536000, " seconds"),
         .defaults = {"86400"},
     },
     {
         .name = "mappings-per-subscriber",
-        .in_server = true,
+        .section = DIRECTIVE_SERVER,
         NUMBER(mappings_per_subscriber, 1, 1048576, ""),
         .defaults = {"128"},
     },
     {
         .name = "mappings-total",
-        .in_server = true,
+        .section = DIRECTIVE_SERVER,
         NUMBER(mappings_total, 1, 16777216, ""),
         .defaults = {"65536"},
     },
     {
         .name = "filters-per-mapping",
-        .in_server = true,
+        .section = DIRECTIVE_SERVER,
         NUMBER(filters_per_mapping, 1, 64, ""),
         .defaults = {"16"},
     },
     {
         .name = "recycle-delay",
-        .in_server = true,
+        .section = DIRECTIVE_SERVER,
         NUMBER(recycle_delay_s, 0, 86400, " seconds"),
         .defaults = {"120"},
     },
     {
         .name = "masquerade",
-        .in_server = true,
+        .section = DIRECTIVE_SERVER,
         BOOLEAN(masquerade),
         .defaults = {"false"},
     },
     {
         .name = "masquerade-ports",
-        .in_server = true,
+        .section = DIRECTIVE_SERVER,
         AT(server.masquerade_ports),
         .kind = &value_port_range,
         .allowed = ALLOWED_RANGE,
@@ -138,21 +144,118 @@ const struct directive directives[] = {
     },
     {
         .name = "prefer-failure",
-        .in_server = true,
+        .section = DIRECTIVE_SERVER,
         BOOLEAN(prefer_failure),
         .defaults = {"true"},
+    },
+    {
+        .name = "peer",
+        .section = DIRECTIVE_SERVER,
+        BOOLEAN(peer),
+        .defaults = {"true"},
+    },
+    {
+        .name = "nat-pmp",
+        .section = DIRECTIVE_SERVER,
+        BOOLEAN(natpmp),
+        .defaults = {"true"},
+    },
+    {
+        .name = "whole-ports",
+        .section = DIRECTIVE_SERVER,
+        BOOLEAN(whole_ports),
+        .defaults = {"false"},
+    },
+    {
+        .name = "third-party",
+        .section = DIRECTIVE_SERVER,
+        AT_LIST(third_parties, 0),
+        .kind = &value_third_party,
+        .allowed = "SOURCE for TARGET, two prefixes, such as \"10.77.0.5 for 10.77.0.0/24\"",
+    },
+    {
+        .name = "nonce-policy",
+        .section = DIRECTIVE_SERVER,
+        AT(server.nonce_policy),
+        .kind = &value_nonce_policy,
+        .allowed = "strict or adopt-same-host",
+        .defaults = {"strict"},
+    },
+    {
+        .name = "request-rate",
+        .section = DIRECTIVE_SERVER,
+        NUMBER(request_rate_per_s, 0, 1000000, " requests per second"),
+        .defaults = {"200"},
+    },
+    {
+        .name = "request-burst",
+        .section = DIRECTIVE_SERVER,
+        NUMBER(request_burst, 1, 1000000, " requests"),
+        .defaults = {"400"},
+    },
+    {
+        .name = "subscriber-prefix-ipv4",
+        .section = DIRECTIVE_SERVER,
+        NUMBER(subscriber_prefix_ipv4, 1, 32, " bits"),
+        .defaults = {"32"},
+    },
+    {
+        .name = "subscriber-prefix-ipv6",
+        .section = DIRECTIVE_SERVER,
+        NUMBER(subscriber_prefix_ipv6, 1, 128, " bits"),
+        .defaults = {"64"},
+    },
+    {
+        .name = "protocol",
+        AT_STATIC(protocol),
+        .is_required = true,
+        .kind = &value_protocol,
+        .allowed = "tcp, udp, sctp, dccp, udplite, all or a number from 0 to 255",
+    },
+    {
+        .name = "internal",
+        AT_STATIC(internal),
+        .is_required = true,
+        .kind = &value_endpoint,
+        .allowed = ALLOWED_ENDPOINT,
+    },
+    {
+        .name = "external",
+        AT_STATIC(external),
+        .kind = &value_endpoint,
+        .allowed = ALLOWED_ENDPOINT,
+    },
+    {
+        .name = "external-port",
+        AT_STATIC(external.port),
+        .kind = &value_port,
+        .allowed = "a port from 0 to 65535; 0: all ports",
     },
 };
 
 const size_t n_directives = N_ELEMENTS(directives);
 
-size_t directive_find(const char *name, bool in_server)
+size_t directive_find(const char *name, enum directive_section section)
 {
     for (size_t i = 0; i < n_directives; i++) {
-        if (directives[i].in_server == in_server && strcmp(directives[i].name, name) == 0)
+        if (directives[i].section == section && strcmp(directives[i].name, name) == 0)
             return i;
     }
     return n_directives;
+}
+
+const char *directive_section_name(enum directive_section section)
+{
+    switch (section) {
+    case DIRECTIVE_SERVER:
+        return DIRECTIVE_SERVER_NAME;
+    case DIRECTIVE_STATIC:
+        return DIRECTIVE_STATIC_NAME;
+    case DIRECTIVE_TOP:
+    case DIRECTIVE_SECTIONS:
+        break;
+    }
+    return NULL;
 }
 
 const char *directive_allowed(const struct directive *directive, char *ret_allowed)

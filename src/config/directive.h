@@ -11,12 +11,21 @@
 
 #include "base/util.h"
 
-#define DIRECTIVE_SECTION "server"
+#define DIRECTIVE_SERVER_NAME "server"
+#define DIRECTIVE_STATIC_NAME "static"
 #define DIRECTIVE_DEFAULTS_MAX 8
 #define DIRECTIVE_ALLOWED_SIZE 160
 #define DIRECTIVE_VALUE_TEXT_SIZE 4608
 
 struct directive;
+
+/* Where a directive stands. */
+enum directive_section {
+    DIRECTIVE_TOP,
+    DIRECTIVE_SERVER, /* server { }, once */
+    DIRECTIVE_STATIC, /* static NAME { }, any number */
+    DIRECTIVE_SECTIONS,
+};
 
 /*
  * A type of value. Items are what struct settings holds; they are zeroed before they are parsed
@@ -40,23 +49,25 @@ struct value_kind {
 
 struct directive {
     const char *name;
-    bool in_server; /* stands in section server { }, else at top level */
+    enum directive_section section;
     bool is_required;
     const struct value_kind *kind;
-    size_t offset;             /* of the first item in struct settings */
-    size_t count_offset;       /* lists: of the size_t with the number of items; else 0 */
-    size_t n_min, n_max;       /* items; both 1 unless it is a list */
+    size_t offset;       /* of the first item in struct settings, or in struct settings_static */
+    size_t count_offset; /* lists: of the size_t with the number of items; else 0 */
+    size_t n_min, n_max; /* items; both 1 unless it is a list */
     uint32_t minimum, maximum; /* numbers */
     const char *unit;          /* numbers: behind the range in messages; "" for counts */
     const char *allowed;       /* the other types: completes "allowed: " */
-    const char *defaults[DIRECTIVE_DEFAULTS_MAX]; /* ended by NULL; none for required ones */
+    const char *defaults[DIRECTIVE_DEFAULTS_MAX]; /* ended by NULL */
 };
 
 extern const struct directive directives[];
 extern const size_t n_directives;
 
 /* Index in the table, or n_directives. */
-size_t directive_find(const char *name, bool in_server);
+size_t directive_find(const char *name, enum directive_section section);
+/* "server", "static"; NULL for the top level. */
+const char *directive_section_name(enum directive_section section);
 static inline bool directive_is_list(const struct directive *directive)
 {
     return directive->count_offset != 0;

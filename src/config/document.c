@@ -17,14 +17,17 @@
 #include <string.h>
 
 #include "config/directive.h"
+#include "config/settings.h"
 #include "config/text.h"
 
 #define END_MARK "\001"
-#define SYNTAX "allowed: NAME = VALUE, NAME = {VALUE, ...} or " DIRECTIVE_SECTION " { ... }"
+#define SECTION_SERVER DIRECTIVE_SERVER_NAME " { ... }"
+#define SECTION_STATIC DIRECTIVE_STATIC_NAME " NAME { ... }"
+#define SYNTAX "allowed: NAME = VALUE, NAME = {VALUE, ...}, " SECTION_SERVER " or " SECTION_STATIC
 
 struct unknown {
     char *name;
-    bool in_server;
+    enum directive_section section;
 };
 
 struct parse {
@@ -35,6 +38,9 @@ struct parse {
     struct unknown unknowns[DOCUMENT_UNKNOWNS_MAX];
     size_t n_unknowns;
     unsigned int n_server_closed;
+    size_t n_statics_closed;
+    const char *static_scan; /* behind the brace of the last static section met */
+    unsigned int static_scan_line;
     bool has_learnt; /* a new unknown name ended this pass */
     bool has_failed; /* a syntax error ended this pass */
     bool out_of_memory;
@@ -43,28 +49,45 @@ struct parse {
 /* libconfuse's callbacks carry no context. */
 static _Thread_local struct parse *current;
 
-static void deinit_entries(struct document *document)
+static void deinit_entries(struct document_entry *entries)
 {
     for (size_t i = 0; i < DOCUMENT_DIRECTIVES_MAX; i++) {
-        struct document_entry *entry = &document->entries[i];
-        for (size_t j = 0; j < entry->n_values; j++)
-            free(entry->values[j].text);
-        free(entry->values);
+        for (size_t j = 0; j < entries[i].n_values; j++)
+            free(entries[i].values[j].text);
+        free(entries[i].values);
     }
-    memset(document, 0, sizeof(*document));
 }
 
 void document_deinit(struct document *document)
 {
-    deinit_entries(document);
+    deinit_entries(document->entries);
+    for (size_t i = 0; i < document->n_statics; i++) {
+        deinit_entries(document->statics[i].entries);
+        free(document->statics[i].title);
+    }
+    free(document->statics);
+    memset(document, 0, sizeof(*document));
 }
 
-static bool is_server(const cfg_t *cfg)
+static enum directive_section section_of(const cfg_t *cfg)
 {
-    return strcmp(cfg->name, DIRECTIVE_SECTION) == 0;
+    if (strcmp(cfg->name, DIRECTIVE_SERVER_NAME) == 0)
+        return DIRECTIVE_SERVER;
+    return strcmp(cfg->name, DIRECTIVE_STATIC_NAME) == 0 ? DIRECTIVE_STATIC : DIRECTIVE_TOP;
 }
 
-static void complain_unknown(struct parse *parse, const char *name, bool in_server,
+/* " in section server", or "" at top level. */
+static const char *where(enum directive_section section)
+{
+    static const char *const words[DIRECTIVE_SECTIONS] = {
+        [DIRECTIVE_TOP] = "",
+        [DIRECTIVE_SERVER] = " in section " DIRECTIVE_SERVER_NAME,
+        [DIRECTIVE_STATIC] = " in section " DIRECTIVE_STATIC_NAME,
+    };
+    return words[section];
+}
+
+static void complain_unknown(struct parse *parse, const char *name, enum directive_section section,
                              unsigned int line)
 {
     char quote[COMPLAINTS_QUOTE_SIZE];
@@ -77,19 +100,18 @@ static void complain_unknown(struct parse *parse, const char *name, bool in_serv
     }
     const char *separator = "";
     for (size_t i = 0; i < n_directives; i++) {
-        if (directives[i].in_server != in_server)
+        if (directives[i].section != section)
             continue;
         fprintf(stream, "%s%s", separator, directives[i].name);
         separator = ", ";
     }
-    if (!in_server)
-        fprintf(stream, ", " DIRECTIVE_SECTION);
+    if (section == DIRECTIVE_TOP)
+        fprintf(stream, ", " DIRECTIVE_SERVER_NAME ", " DIRECTIVE_STATIC_NAME);
     if (fclose(stream) != 0)
         parse->out_of_memory = true;
     else
         complaints_add(parse->complaints, line, "unknown option \"%s\"%s; allowed: %s",
-                       complaints_quote(name, quote),
-                       in_server ? " in section " DIRECTIVE_SECTION : "", allowed);
+                       complaints_quote(name, quote), where(section), allowed);
     free(allowed);
 }
 
@@ -113,10 +135,10 @@ static bool append_value(struct document_entry *entry, const char *text, unsigne
  * `n_before`: values libconfuse held for the option before this one; "=" empties them, "+=" does
  * not.
  */
-static void take_value(struct parse *parse, const struct directive *directive, const char *text,
-                       size_t n_before, unsigned int line)
+static void take_value(struct parse *parse, struct document_entry *entry,
+                       const struct directive *directive, const char *text, size_t n_before,
+                       unsigned int line)
 {
-    struct document_entry *entry = &parse->document->entries[directive - directives];
     if (n_before == 0 && entry->n_values > 0) {
         if (!entry->is_repeated)
             complaints_add(parse->complaints, line,
@@ -126,6 +148,51 @@ static void take_value(struct parse *parse, const struct directive *directive, c
     }
     if (!entry->is_repeated && !append_value(entry, text, line))
         parse->out_of_memory = true;
+}
+
+/*
+ * The static section being read; `end_line` stands in for its line when its beginning is written in
+ * a way that is not found. NULL when there are too many, or out of memory.
+ */
+static struct document_static *open_static(struct parse *parse, unsigned int end_line)
+{
+    struct document *document = parse->document;
+    if (parse->n_statics_closed < document->n_statics)
+        return &document->statics[parse->n_statics_closed];
+    if (document->n_statics == SETTINGS_STATICS_MAX)
+        return NULL;
+    struct document_static *grown =
+        realloc(document->statics, (document->n_statics + 1) * sizeof(*grown));
+    if (!grown) {
+        parse->out_of_memory = true;
+        return NULL;
+    }
+    document->statics = grown;
+    struct document_static *opened = &grown[document->n_statics++];
+    *opened = (struct document_static){.line = end_line};
+    unsigned int n_lines;
+    if (text_find_titled_section(parse->static_scan, DIRECTIVE_STATIC_NAME, &n_lines,
+                                 &parse->static_scan))
+        opened->line = parse->static_scan_line += n_lines;
+    return opened;
+}
+
+/* Where the values of `cfg` go; NULL: nowhere. */
+static struct document_entry *entries_of(struct parse *parse, const cfg_t *cfg)
+{
+    enum directive_section section = section_of(cfg);
+    if (section == DIRECTIVE_SERVER && parse->n_server_closed > 0)
+        return NULL;
+    if (section != DIRECTIVE_STATIC)
+        return parse->document->entries;
+    struct document_static *opened = open_static(parse, (unsigned int) cfg->line);
+    if (!opened)
+        return NULL;
+    if (!opened->title)
+        opened->title = strdup(cfg->title);
+    if (!opened->title)
+        parse->out_of_memory = true;
+    return opened->entries;
 }
 
 /* Values are given to libconfuse as pointers to this: it wants one, and nothing reads it. */
@@ -139,12 +206,13 @@ static int handle_value(cfg_t *cfg, cfg_opt_t *option, const char *text, void *r
     unsigned int line = (unsigned int) cfg->line;
     if (line > parse->n_lines)
         return 0;
-    size_t index = directive_find(option->name, is_server(cfg));
-    if (index == n_directives) {
-        if (option->nvalues <= 1)
-            complain_unknown(parse, option->name, is_server(cfg), line);
-    } else if (parse->n_server_closed == 0 || !directives[index].in_server) {
-        take_value(parse, &directives[index], text, option->nvalues - 1, line);
+    struct document_entry *entries = entries_of(parse, cfg);
+    size_t index = directive_find(option->name, section_of(cfg));
+    if (index < n_directives) {
+        if (entries)
+            take_value(parse, &entries[index], &directives[index], text, option->nvalues - 1, line);
+    } else if (option->nvalues <= 1) {
+        complain_unknown(parse, option->name, section_of(cfg), line);
     }
     return 0;
 }
@@ -154,6 +222,23 @@ static int handle_server_end(cfg_t *cfg, cfg_opt_t *option)
     (void) cfg;
     (void) option;
     current->n_server_closed++;
+    return 0;
+}
+
+/* Non-zero ends the parse: the memory a file takes is bounded. */
+static int handle_static_end(cfg_t *cfg, cfg_opt_t *option)
+{
+    (void) option;
+    struct parse *parse = current;
+    unsigned int line = (unsigned int) cfg->line;
+    if (!open_static(parse, line)) {
+        complaints_add(parse->complaints, line,
+                       "too many sections " DIRECTIVE_STATIC_NAME "; allowed: at most %d",
+                       SETTINGS_STATICS_MAX);
+        parse->has_failed = true;
+        return -1;
+    }
+    parse->n_statics_closed++;
     return 0;
 }
 
@@ -177,10 +262,11 @@ static const char *find_unknown_section(const struct parse *parse, unsigned int 
     return NULL;
 }
 
-static void learn(struct parse *parse, const char *name, bool in_server, unsigned int line)
+static void learn(struct parse *parse, const char *name, enum directive_section section,
+                  unsigned int line)
 {
     if (parse->n_unknowns == DOCUMENT_UNKNOWNS_MAX) {
-        complain_unknown(parse, name, in_server, line);
+        complain_unknown(parse, name, section, line);
         parse->has_failed = true;
         return;
     }
@@ -189,8 +275,15 @@ static void learn(struct parse *parse, const char *name, bool in_server, unsigne
         parse->out_of_memory = true;
         return;
     }
-    parse->unknowns[parse->n_unknowns++] = (struct unknown){copy, in_server};
+    parse->unknowns[parse->n_unknowns++] = (struct unknown){copy, section};
     parse->has_learnt = true;
+}
+
+static void complain_open_static(struct parse *parse)
+{
+    const struct document_static *opened = open_static(parse, parse->n_lines);
+    complaints_add(parse->complaints, opened ? opened->line : parse->n_lines,
+                   "section " DIRECTIVE_STATIC_NAME " without end; allowed: " SECTION_STATIC);
 }
 
 static void complain_syntax(struct parse *parse, const cfg_t *cfg, unsigned int line,
@@ -199,10 +292,11 @@ static void complain_syntax(struct parse *parse, const cfg_t *cfg, unsigned int 
     parse->has_failed = true;
     if (line <= parse->n_lines)
         complaints_add(parse->complaints, line, "%s; " SYNTAX, message);
-    else if (is_server(cfg))
+    else if (section_of(cfg) == DIRECTIVE_SERVER)
         complaints_add(parse->complaints, parse->document->server_line,
-                       "section " DIRECTIVE_SECTION " without end; allowed: " DIRECTIVE_SECTION
-                       " { ... }");
+                       "section " DIRECTIVE_SERVER_NAME " without end; allowed: " SECTION_SERVER);
+    else if (section_of(cfg) == DIRECTIVE_STATIC)
+        complain_open_static(parse);
     else
         complaints_add(parse->complaints, parse->n_lines,
                        "the file ends within a statement; " SYNTAX);
@@ -220,7 +314,7 @@ static void handle_error(cfg_t *cfg, const char *format, va_list arguments)
         line <= parse->n_lines) {
         va_list copy;
         va_copy(copy, arguments);
-        learn(parse, va_arg(copy, const char *), is_server(cfg), line);
+        learn(parse, va_arg(copy, const char *), section_of(cfg), line);
         va_end(copy);
         return;
     }
@@ -229,10 +323,9 @@ static void handle_error(cfg_t *cfg, const char *format, va_list arguments)
     if (unknown_section) {
         parse->has_failed = true;
         complaints_add(parse->complaints, line,
-                       "unknown section \"%s\"%s; allowed: " DIRECTIVE_SECTION
-                       " { ... } at top level",
-                       complaints_quote(unknown_section, quote),
-                       is_server(cfg) ? " in section " DIRECTIVE_SECTION : "");
+                       "unknown section \"%s\"%s; allowed: " SECTION_SERVER " or " SECTION_STATIC
+                       " at top level",
+                       complaints_quote(unknown_section, quote), where(section_of(cfg)));
         return;
     }
     complain_syntax(parse, cfg, line, complaints_quote(message, quote));
@@ -241,15 +334,16 @@ static void handle_error(cfg_t *cfg, const char *format, va_list arguments)
 /*
  * The declaration of one level: its directives, and the unknown names met so far. Returns the end.
  */
-static cfg_opt_t *declare(const struct parse *parse, bool in_server, cfg_opt_t *option)
+static cfg_opt_t *declare(const struct parse *parse, enum directive_section section,
+                          cfg_opt_t *option)
 {
     for (size_t i = 0; i < n_directives; i++) {
-        if (directives[i].in_server == in_server)
+        if (directives[i].section == section)
             *option++ = (cfg_opt_t) CFG_PTR_LIST_CB(directives[i].name, 0, CFGF_NODEFAULT,
                                                     handle_value, release_value);
     }
     for (size_t i = 0; i < parse->n_unknowns; i++) {
-        if (parse->unknowns[i].in_server == in_server)
+        if (parse->unknowns[i].section == section)
             *option++ = (cfg_opt_t) CFG_PTR_LIST_CB(parse->unknowns[i].name, 0, CFGF_NODEFAULT,
                                                     handle_value, release_value);
     }
@@ -263,29 +357,52 @@ static bool was_given_empty(cfg_t *cfg, const char *name)
     return option && option->nvalues == 0 && (option->flags & CFGF_MODIFIED);
 }
 
-static void note_empty_directive(struct parse *parse, const struct directive *directive)
+static void note_empty_directive(struct parse *parse, struct document_entry *entry,
+                                 const char *name)
 {
-    struct document_entry *entry = &parse->document->entries[directive - directives];
     if (entry->n_values == 0)
-        entry->line = text_find_statement(parse->text, directive->name, '=', 0);
+        entry->line = text_find_statement(parse->text, name, '=', 0);
     else if (!entry->is_repeated)
-        complaints_add(parse->complaints, text_find_statement(parse->text, directive->name, '=', 1),
-                       "%s: given again after line %u; allowed: each option once", directive->name,
+        complaints_add(parse->complaints, text_find_statement(parse->text, name, '=', 1),
+                       "%s: given again after line %u; allowed: each option once", name,
                        entry->line);
 }
 
-static void note_empty_lists(struct parse *parse, cfg_t *cfg, bool in_server)
+static void note_empty_lists(struct parse *parse, cfg_t *cfg, enum directive_section section)
 {
     for (size_t i = 0; i < n_directives; i++) {
-        if (directives[i].in_server == in_server && was_given_empty(cfg, directives[i].name))
-            note_empty_directive(parse, &directives[i]);
+        if (directives[i].section == section && was_given_empty(cfg, directives[i].name))
+            note_empty_directive(parse, &parse->document->entries[i], directives[i].name);
     }
     for (size_t i = 0; i < parse->n_unknowns; i++) {
         const struct unknown *unknown = &parse->unknowns[i];
-        if (unknown->in_server == in_server && was_given_empty(cfg, unknown->name))
-            complain_unknown(parse, unknown->name, in_server,
+        if (unknown->section == section && was_given_empty(cfg, unknown->name))
+            complain_unknown(parse, unknown->name, section,
                              text_find_statement(parse->text, unknown->name, '=', 0));
     }
+}
+
+/* A section static has no lists: whatever is empty in it is wrong. */
+static void complain_empty_in_statics(struct parse *parse, cfg_t *cfg)
+{
+    for (unsigned int i = 0; i < cfg_size(cfg, DIRECTIVE_STATIC_NAME); i++) {
+        cfg_t *section = cfg_getnsec(cfg, DIRECTIVE_STATIC_NAME, i);
+        for (const cfg_opt_t *option = section->opts; option->name; option++) {
+            char quote[COMPLAINTS_QUOTE_SIZE];
+            if (was_given_empty(section, option->name))
+                complaints_add(parse->complaints, (unsigned int) section->line,
+                               "%s: without a value, in the section that ends here; allowed: one",
+                               complaints_quote(option->name, quote));
+        }
+    }
+}
+
+static void note_all_empty_lists(struct parse *parse, cfg_t *cfg)
+{
+    note_empty_lists(parse, cfg, DIRECTIVE_TOP);
+    if (cfg_size(cfg, DIRECTIVE_SERVER_NAME) > 0)
+        note_empty_lists(parse, cfg_getnsec(cfg, DIRECTIVE_SERVER_NAME, 0), DIRECTIVE_SERVER);
+    complain_empty_in_statics(parse, cfg);
 }
 
 static int run_libconfuse(struct parse *parse, cfg_t *cfg)
@@ -295,7 +412,8 @@ static int run_libconfuse(struct parse *parse, cfg_t *cfg)
         return -ENOMEM;
     current = parse;
     cfg_set_error_function(cfg, handle_error);
-    cfg_set_validate_func(cfg, DIRECTIVE_SECTION, handle_server_end);
+    cfg_set_validate_func(cfg, DIRECTIVE_SERVER_NAME, handle_server_end);
+    cfg_set_validate_func(cfg, DIRECTIVE_STATIC_NAME, handle_static_end);
     errno = 0;
     int result = cfg_parse_buf(cfg, marked);
     /* A failure it did not report. */
@@ -313,29 +431,32 @@ static int run_libconfuse(struct parse *parse, cfg_t *cfg)
 static int parse_once(struct parse *parse)
 {
     cfg_opt_t server_options[DOCUMENT_DIRECTIVES_MAX + DOCUMENT_UNKNOWNS_MAX + 1];
-    cfg_opt_t options[DOCUMENT_DIRECTIVES_MAX + DOCUMENT_UNKNOWNS_MAX + 3];
+    cfg_opt_t static_options[DOCUMENT_DIRECTIVES_MAX + DOCUMENT_UNKNOWNS_MAX + 1];
+    cfg_opt_t options[DOCUMENT_DIRECTIVES_MAX + DOCUMENT_UNKNOWNS_MAX + 4];
     cfg_opt_t end_options[] = {CFG_END()};
-    *declare(parse, true, server_options) = (cfg_opt_t) CFG_END();
-    cfg_opt_t *option = declare(parse, false, options);
-    *option++ = (cfg_opt_t) CFG_SEC(DIRECTIVE_SECTION, server_options, CFGF_MULTI);
+    *declare(parse, DIRECTIVE_SERVER, server_options) = (cfg_opt_t) CFG_END();
+    *declare(parse, DIRECTIVE_STATIC, static_options) = (cfg_opt_t) CFG_END();
+    cfg_opt_t *option = declare(parse, DIRECTIVE_TOP, options);
+    *option++ = (cfg_opt_t) CFG_SEC(DIRECTIVE_SERVER_NAME, server_options, CFGF_MULTI);
+    *option++ = (cfg_opt_t) CFG_SEC(DIRECTIVE_STATIC_NAME, static_options, CFGF_MULTI | CFGF_TITLE);
     *option++ = (cfg_opt_t) CFG_SEC(END_MARK, end_options, CFGF_MULTI);
     *option = (cfg_opt_t) CFG_END();
     cfg_t *cfg = cfg_init(options, CFGF_NONE);
     if (!cfg)
         return -ENOMEM;
     parse->n_server_closed = 0;
+    parse->n_statics_closed = 0;
+    parse->static_scan = parse->text;
+    parse->static_scan_line = 1;
     parse->has_learnt = parse->has_failed = false;
-    parse->document->server_line = text_find_statement(parse->text, DIRECTIVE_SECTION, '{', 0);
+    parse->document->server_line = text_find_statement(parse->text, DIRECTIVE_SERVER_NAME, '{', 0);
     int result = run_libconfuse(parse, cfg);
-    if (result == 0 && !parse->has_learnt && !parse->has_failed) {
-        note_empty_lists(parse, cfg, false);
-        if (cfg_size(cfg, DIRECTIVE_SECTION) > 0)
-            note_empty_lists(parse, cfg_getnsec(cfg, DIRECTIVE_SECTION, 0), true);
-    }
+    if (result == 0 && !parse->has_learnt && !parse->has_failed)
+        note_all_empty_lists(parse, cfg);
     for (unsigned int i = 1; i < parse->n_server_closed; i++)
         complaints_add(parse->complaints,
-                       text_find_statement(parse->text, DIRECTIVE_SECTION, '{', i),
-                       "section " DIRECTIVE_SECTION " given again after line %u; allowed: one",
+                       text_find_statement(parse->text, DIRECTIVE_SERVER_NAME, '{', i),
+                       "section " DIRECTIVE_SERVER_NAME " given again after line %u; allowed: one",
                        parse->document->server_line);
     cfg_free(cfg);
     return result < 0 || parse->out_of_memory ? -ENOMEM : 0;
@@ -353,7 +474,7 @@ int document_parse(const char *text, struct document *ret_document, struct compl
                           .complaints = &pass};
     int result;
     do {
-        deinit_entries(ret_document);
+        document_deinit(ret_document);
         complaints_deinit(&pass);
         result = parse_once(&parse);
     } while (result == 0 && parse.has_learnt);

@@ -11,7 +11,7 @@
 #include "config/complaints.h"
 
 /* No fewer than there are directives (checked where it is used). */
-#define DOCUMENT_DIRECTIVES_MAX 32
+#define DOCUMENT_DIRECTIVES_MAX 48
 #define DOCUMENT_UNKNOWNS_MAX 32
 
 struct document_value {
@@ -27,9 +27,18 @@ struct document_entry {
     bool is_repeated; /* complained of already */
 };
 
+/* A section static. */
+struct document_static {
+    struct document_entry entries[DOCUMENT_DIRECTIVES_MAX]; /* by index in the table */
+    char *title;                                            /* NULL: it holds no value */
+    unsigned int line;
+};
+
 struct document {
     struct document_entry entries[DOCUMENT_DIRECTIVES_MAX]; /* by index in the table */
     unsigned int server_line;                               /* 0: there is no such section */
+    struct document_static *statics;                        /* at most SETTINGS_STATICS_MAX */
+    size_t n_statics;
 };
 
 /*

@@ -18,9 +18,27 @@
 #define SETTINGS_ADDRESSES_MAX 64
 #define SETTINGS_PREFIXES_MAX 64
 #define SETTINGS_RANGES_MAX 64
+#define SETTINGS_THIRD_PARTIES_MAX 32
+#define SETTINGS_STATICS_MAX 256
+#define SETTINGS_NAME_SIZE 32
 
 struct settings_range {
     uint16_t first, last;
+};
+
+/* Who of `source` may make mappings for whom of `target`. */
+struct settings_third_party {
+    struct ip_prefix source, target;
+};
+
+enum settings_nonce_policy { SETTINGS_NONCE_STRICT, SETTINGS_NONCE_ADOPT_SAME_HOST };
+
+/* section static NAME { } */
+struct settings_static {
+    char name[SETTINGS_NAME_SIZE];
+    uint8_t protocol; /* 0: all */
+    struct endpoint internal;
+    struct endpoint external; /* address any: the first external address */
 };
 
 struct settings {
@@ -52,7 +70,20 @@ struct settings {
         struct settings_range
             masquerade_ports; /* default 32768-65535; must not overlap external_ports */
         bool prefer_failure;  /* default true */
+        bool peer;            /* default true */
+        bool natpmp;          /* default true */
+        bool whole_ports;     /* default false */
+        enum settings_nonce_policy nonce_policy; /* default strict */
+        uint32_t request_rate_per_s;             /* default 200; 0: no limit */
+        uint32_t request_burst;                  /* default 400 */
+        uint32_t subscriber_prefix_ipv4;         /* default 32; of 32 */
+        uint32_t subscriber_prefix_ipv6;         /* default 64 */
+        struct settings_third_party third_parties[SETTINGS_THIRD_PARTIES_MAX]; /* default none */
+        size_t n_third_parties;
     } server;
+
+    struct settings_static statics[SETTINGS_STATICS_MAX];
+    size_t n_statics;
 };
 
 /*

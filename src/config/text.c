@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static int read_all(int fd, char *text, size_t *ret_size_bytes)
@@ -34,13 +35,28 @@ static int read_all(int fd, char *text, size_t *ret_size_bytes)
     return -EFBIG;
 }
 
+static int check_regular(int fd)
+{
+    struct stat status;
+    if (fstat(fd, &status) < 0)
+        return -errno;
+    if (S_ISDIR(status.st_mode))
+        return -EISDIR;
+    return S_ISREG(status.st_mode) ? 0 : -EINVAL;
+}
+
 int text_read(const char *path, char **ret_text, size_t *ret_size_bytes)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    /* A pipe without a writer must not keep us waiting before it is refused. */
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     if (fd < 0)
         return -errno;
-    char *text = malloc(TEXT_SIZE_MAX + 1);
-    int result = text ? read_all(fd, text, ret_size_bytes) : -ENOMEM;
+    char *text = NULL;
+    int result = check_regular(fd);
+    if (result == 0)
+        text = malloc(TEXT_SIZE_MAX + 1);
+    if (result == 0)
+        result = text ? read_all(fd, text, ret_size_bytes) : -ENOMEM;
     close(fd);
     if (result < 0)
         free(text);
@@ -213,4 +229,70 @@ unsigned int text_find_statement(const char *text, const char *name, char sign, 
             return line;
     }
     return 0;
+}
+
+/* Behind the string that begins at `position`; the text is prepared, so it has an end. */
+static const char *string_end(const char *position)
+{
+    char quote = *position++;
+    while (*position && *position != quote)
+        position += *position == '\\' && position[1] ? 2 : 1;
+    return *position ? position + 1 : position;
+}
+
+static const char *skip_space(const char *position)
+{
+    while (isspace((unsigned char) *position))
+        position++;
+    return position;
+}
+
+/* Behind the brace when a title and a brace stand at `position`, else NULL. */
+static const char *skip_title(const char *position)
+{
+    position = skip_space(position);
+    if (*position == '"' || *position == '\'') {
+        position = string_end(position);
+    } else {
+        if (!is_word(*position))
+            return NULL;
+        while (is_word(*position))
+            position++;
+    }
+    position = skip_space(position);
+    return *position == '{' ? position + 1 : NULL;
+}
+
+static unsigned int count_line_ends(const char *from, const char *to)
+{
+    unsigned int n_lines = 0;
+    for (; from < to; from++)
+        n_lines += *from == '\n';
+    return n_lines;
+}
+
+bool text_find_titled_section(const char *text, const char *name, unsigned int *ret_n_lines,
+                              const char **ret_body)
+{
+    size_t length = strlen(name);
+    for (const char *position = text; *position;) {
+        if (*position == '"' || *position == '\'') {
+            position = string_end(position);
+            continue;
+        }
+        const char *word = position;
+        while (is_word(*position))
+            position++;
+        const char *body = NULL;
+        if ((size_t) (position - word) == length && strncmp(word, name, length) == 0)
+            body = skip_title(position);
+        if (body) {
+            *ret_n_lines = count_line_ends(text, body);
+            *ret_body = body;
+            return true;
+        }
+        if (position == word)
+            position++;
+    }
+    return false;
 }

@@ -7,6 +7,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -166,22 +167,28 @@ const struct value_kind value_interface = {
 
 /* Addresses. */
 
-static const char *why_not_external(const struct ip_address *address)
+/* What keeps an address of either family from being an end of a mapping, or NULL. */
+static const char *why_not_unicast(const struct ip_address *address)
 {
     if (ip_address_is_any(address))
         return "is the unspecified address";
-    if (!ip_address_is_ipv4(address))
-        return "is IPv6, where a mapping keeps its internal address";
     if (ip_address_is_multicast(address))
         return "is a multicast address";
     if (ip_address_is_loopback(address))
         return "is a loopback address";
     if (ip_address_is_link_local(address))
         return "is a link-local address";
+    if (!ip_address_is_ipv4(address))
+        return NULL;
     uint32_t first_octet = ip_address_to_ipv4(address) >> 24;
-    if (first_octet == 0 || first_octet >= 240)
-        return "is a reserved address";
-    return NULL;
+    return first_octet == 0 || first_octet >= 240 ? "is a reserved address" : NULL;
+}
+
+static const char *why_not_external(const struct ip_address *address)
+{
+    if (!ip_address_is_any(address) && !ip_address_is_ipv4(address))
+        return "is IPv6, where a mapping keeps its internal address";
+    return why_not_unicast(address);
 }
 
 static int parse_external_address(const struct directive *directive, const char *text,
@@ -229,18 +236,27 @@ static bool has_bits_behind(const char *text)
     return strtol(slash + 1, NULL, 10) <= (ip_address_is_ipv4(&address) ? 32 : 128);
 }
 
-static int parse_prefix(const struct directive *directive, const char *text, void *ret_item,
-                        const char **ret_wrong)
+static int read_prefix(const char *text, struct ip_prefix *ret_prefix, const char **ret_wrong)
 {
-    (void) directive;
-    struct ip_prefix prefix;
+    struct ip_prefix prefix = {0};
     if (ip_prefix_parse(text, &prefix) < 0)
         return wrong(ret_wrong, has_bits_behind(text) ? "has bits set behind the prefix length"
                                                       : "is not a prefix");
     if (ip_address_is_multicast(&prefix.address))
         return wrong(ret_wrong, "is a multicast prefix");
-    memcpy(ret_item, &prefix, sizeof(prefix));
+    *ret_prefix = prefix;
     return 0;
+}
+
+static int parse_prefix(const struct directive *directive, const char *text, void *ret_item,
+                        const char **ret_wrong)
+{
+    (void) directive;
+    struct ip_prefix prefix;
+    int result = read_prefix(text, &prefix, ret_wrong);
+    if (result == 0)
+        memcpy(ret_item, &prefix, sizeof(prefix));
+    return result;
 }
 
 static void format_prefix(const void *item, char *ret_text)
@@ -252,6 +268,78 @@ const struct value_kind value_prefix = {
     .item_size_bytes = sizeof(struct ip_prefix),
     .parse = parse_prefix,
     .format = format_prefix,
+    .clashes = items_equal,
+    .is_quoted = true,
+};
+
+/* Third parties: "SOURCE for TARGET". */
+
+#define FOR " for "
+
+static int parse_third_party(const struct directive *directive, const char *text, void *ret_item,
+                             const char **ret_wrong)
+{
+    (void) directive;
+    struct settings_third_party item = {0};
+    char source[IP_PREFIX_TEXT_SIZE];
+    const char *middle = strstr(text, FOR);
+    if (!middle || (size_t) (middle - text) >= sizeof(source))
+        return wrong(ret_wrong, "is not two prefixes with the word \"for\" between them");
+    memcpy(source, text, (size_t) (middle - text));
+    source[middle - text] = '\0';
+    int result = read_prefix(source, &item.source, ret_wrong);
+    if (result == 0)
+        result = read_prefix(middle + strlen(FOR), &item.target, ret_wrong);
+    if (result == 0)
+        memcpy(ret_item, &item, sizeof(item));
+    return result;
+}
+
+static void format_third_party(const void *item, char *ret_text)
+{
+    const struct settings_third_party *party = item;
+    char source[IP_PREFIX_TEXT_SIZE], target[IP_PREFIX_TEXT_SIZE];
+    snprintf(ret_text, DIRECTIVE_VALUE_TEXT_SIZE, "%s" FOR "%s",
+             ip_prefix_format(&party->source, source), ip_prefix_format(&party->target, target));
+}
+
+const struct value_kind value_third_party = {
+    .item_size_bytes = sizeof(struct settings_third_party),
+    .parse = parse_third_party,
+    .format = format_third_party,
+    .clashes = items_equal,
+    .is_quoted = true,
+};
+
+/* Endpoints. The port is never left out: a forgotten one must not open all of them. */
+
+static int parse_endpoint(const struct directive *directive, const char *text, void *ret_item,
+                          const char **ret_wrong)
+{
+    (void) directive;
+    struct endpoint endpoint, other;
+    if (endpoint_parse(text, 0, &endpoint) < 0 || endpoint_parse(text, 1, &other) < 0)
+        return wrong(ret_wrong, "is not an address and a port");
+    const char *why = why_not_unicast(&endpoint.address);
+    if (why)
+        return wrong(ret_wrong, why);
+    if (endpoint.port != other.port)
+        return wrong(ret_wrong, "is without a port");
+    struct endpoint *item = ret_item;
+    item->address = endpoint.address;
+    item->port = endpoint.port;
+    return 0;
+}
+
+static void format_endpoint(const void *item, char *ret_text)
+{
+    endpoint_format(item, ret_text);
+}
+
+const struct value_kind value_endpoint = {
+    .item_size_bytes = sizeof(struct endpoint),
+    .parse = parse_endpoint,
+    .format = format_endpoint,
     .clashes = items_equal,
     .is_quoted = true,
 };
@@ -407,5 +495,121 @@ const struct value_kind value_boolean = {
     .item_size_bytes = sizeof(bool),
     .parse = parse_boolean,
     .format = format_boolean,
+    .clashes = items_equal,
+};
+
+/* Nonce policies. */
+
+static const char *const nonce_policies[] = {
+    [SETTINGS_NONCE_STRICT] = "strict",
+    [SETTINGS_NONCE_ADOPT_SAME_HOST] = "adopt-same-host",
+};
+
+static int parse_nonce_policy(const struct directive *directive, const char *text, void *ret_item,
+                              const char **ret_wrong)
+{
+    (void) directive;
+    for (size_t i = 0; i < N_ELEMENTS(nonce_policies); i++) {
+        enum settings_nonce_policy policy = (enum settings_nonce_policy) i;
+        if (strcmp(text, nonce_policies[i]) != 0)
+            continue;
+        memcpy(ret_item, &policy, sizeof(policy));
+        return 0;
+    }
+    return wrong(ret_wrong, "is not a nonce policy");
+}
+
+static void format_nonce_policy(const void *item, char *ret_text)
+{
+    enum settings_nonce_policy policy;
+    memcpy(&policy, item, sizeof(policy));
+    strcpy(ret_text, nonce_policies[policy]);
+}
+
+const struct value_kind value_nonce_policy = {
+    .item_size_bytes = sizeof(enum settings_nonce_policy),
+    .parse = parse_nonce_policy,
+    .format = format_nonce_policy,
+    .clashes = items_equal,
+    .is_quoted = true,
+};
+
+/* Protocols. */
+
+static const struct {
+    const char *name;
+    uint8_t number;
+} protocols[] = {
+    {"all", 0},
+    {"tcp", IPPROTO_TCP},
+    {"udp", IPPROTO_UDP},
+    {"sctp", IPPROTO_SCTP},
+    {"dccp", IPPROTO_DCCP},
+    {"udplite", IPPROTO_UDPLITE},
+};
+
+static int parse_protocol(const struct directive *directive, const char *text, void *ret_item,
+                          const char **ret_wrong)
+{
+    (void) directive;
+    uint8_t *item = ret_item;
+    for (size_t i = 0; i < N_ELEMENTS(protocols); i++) {
+        if (strcasecmp(text, protocols[i].name) == 0) {
+            *item = protocols[i].number;
+            return 0;
+        }
+    }
+    uint64_t number;
+    if (!read_number(text, strlen(text), &number) || number > UINT8_MAX)
+        return wrong(ret_wrong, "is not a protocol");
+    *item = (uint8_t) number;
+    return 0;
+}
+
+static void format_protocol(const void *item, char *ret_text)
+{
+    const uint8_t *number = item;
+    snprintf(ret_text, DIRECTIVE_VALUE_TEXT_SIZE, "%u", *number);
+    for (size_t i = 0; i < N_ELEMENTS(protocols); i++) {
+        if (protocols[i].number == *number)
+            strcpy(ret_text, protocols[i].name);
+    }
+}
+
+const struct value_kind value_protocol = {
+    .item_size_bytes = sizeof(uint8_t),
+    .parse = parse_protocol,
+    .format = format_protocol,
+    .clashes = items_equal,
+    .is_quoted = true,
+};
+
+/* Single ports, 0 for all. */
+
+static int parse_any_port(const struct directive *directive, const char *text, void *ret_item,
+                          const char **ret_wrong)
+{
+    (void) directive;
+    uint64_t number;
+    if (!read_number(text, strlen(text), &number))
+        return wrong(ret_wrong, "is not a port");
+    if (number > UINT16_MAX)
+        return wrong(ret_wrong, "goes beyond port 65535");
+    uint16_t port = (uint16_t) number;
+    memcpy(ret_item, &port, sizeof(port));
+    return 0;
+}
+
+static void format_port(const void *item, char *ret_text)
+{
+    uint16_t port;
+    memcpy(&port, item, sizeof(port));
+    snprintf(ret_text, DIRECTIVE_VALUE_TEXT_SIZE, "%u", port);
+}
+
+const struct value_kind value_port = {
+    .item_size_bytes = sizeof(uint16_t),
+    .parse = parse_any_port,
+    .format = format_port,
     .clashes = items_equal,
 };

@@ -13,3 +13,9 @@ extern const struct value_kind value_prefix;
 extern const struct value_kind value_port_range;
 extern const struct value_kind value_number;
 extern const struct value_kind value_boolean;
+extern const struct value_kind value_nonce_policy;
+extern const struct value_kind value_third_party;
+/* Of static mappings. */
+extern const struct value_kind value_protocol;
+extern const struct value_kind value_endpoint;
+extern const struct value_kind value_port;

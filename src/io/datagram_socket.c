@@ -151,12 +151,15 @@ static void read_packet_info(struct msghdr *message, struct datagram *datagram)
             struct in_pktinfo info;
             memcpy(&info, CMSG_DATA(header), sizeof(info));
             datagram->destination.address = ip_address_from_ipv4(ntohl(info.ipi_addr.s_addr));
+            /* Broadcasts and multicasts are received by an address of ours that they do not name. */
+            datagram->is_to_many = info.ipi_addr.s_addr != info.ipi_spec_dst.s_addr;
             datagram->interface_index = (uint32_t) info.ipi_ifindex;
         } else if (header->cmsg_level == IPPROTO_IPV6 && header->cmsg_type == IPV6_PKTINFO) {
             struct in6_pktinfo info;
             memcpy(&info, CMSG_DATA(header), sizeof(info));
             memcpy(datagram->destination.address.octets, &info.ipi6_addr,
                    sizeof(datagram->destination.address.octets));
+            datagram->is_to_many = ip_address_is_multicast(&datagram->destination.address);
             datagram->interface_index = info.ipi6_ifindex;
         }
     }

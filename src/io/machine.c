@@ -61,16 +61,21 @@ static int read_boot_id(uint8_t *ret_boot_id)
     return parse_boot_id(text, ret_boot_id);
 }
 
+uint64_t machine_wall_ns(void)
+{
+    struct timespec wall;
+    clock_gettime(CLOCK_REALTIME, &wall);
+    return (uint64_t) wall.tv_sec * NS_PER_S + (uint64_t) wall.tv_nsec;
+}
+
 int machine_read_clocks(struct machine_clocks *ret_clocks)
 {
     struct machine_clocks clocks;
     int error = read_boot_id(clocks.boot_id);
     if (error < 0)
         return error;
-    struct timespec wall;
-    clock_gettime(CLOCK_REALTIME, &wall);
     clocks.boottime_ns = loop_now_ns();
-    clocks.wall_ns = (uint64_t) wall.tv_sec * NS_PER_S + (uint64_t) wall.tv_nsec;
+    clocks.wall_ns = machine_wall_ns();
     *ret_clocks = clocks;
     return 0;
 }
@@ -82,6 +87,7 @@ uint32_t machine_interface_index(const char *name)
 
 struct address_list {
     uint32_t interface_index;
+    enum machine_scope scope;
     struct ip_address *addresses;
     size_t n_addresses, n_allocated;
     bool is_interrupted; /* the kernel's tables changed during the dump */
@@ -151,7 +157,9 @@ static void read_address(const struct nlmsghdr *header, struct address_list *lis
             is_known = convert_address(message->ifa_family, attribute, &address);
     }
     if (!is_known || message->ifa_index != list->interface_index ||
-        (flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED)) || ip_address_is_link_local(&address))
+        (flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED)))
+        return;
+    if (list->scope == MACHINE_SCOPE_ROUTED && ip_address_is_link_local(&address))
         return;
     if (list->n_addresses < list->n_allocated)
         list->addresses[list->n_addresses++] = address;
@@ -201,10 +209,11 @@ static int dump_addresses(int fd, struct address_list *list)
     return -EAGAIN;
 }
 
-int machine_interface_addresses(const char *name, struct ip_address *ret_addresses,
-                                size_t n_addresses)
+int machine_interface_addresses(const char *name, enum machine_scope scope,
+                                struct ip_address *ret_addresses, size_t n_addresses)
 {
     struct address_list list = {
+        .scope = scope,
         .interface_index = machine_interface_index(name),
         .addresses = ret_addresses,
         .n_allocated = n_addresses,

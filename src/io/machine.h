@@ -16,17 +16,24 @@ struct machine_clocks {
     uint64_t wall_ns;
 };
 
+/* CLOCK_REALTIME read now. */
+uint64_t machine_wall_ns(void);
 /* 0 or -errno (the boot id could not be read). */
 MUST_CHECK int machine_read_clocks(struct machine_clocks *ret_clocks);
 
 /* Index of an interface, 0 when there is none of that name. */
 uint32_t machine_interface_index(const char *name);
+enum machine_scope {
+    MACHINE_SCOPE_ROUTED, /* without link-local addresses */
+    MACHINE_SCOPE_ALL,
+};
+
 /*
- * Addresses now on the interface, of both families, link-local ones and tentative ones left out. Returns how many were written
- * (at most n_addresses) or -errno.
+ * Addresses now on the interface, of both families, tentative ones left out. Returns how many were written (at most n_addresses) or
+ * -errno.
  */
-MUST_CHECK int machine_interface_addresses(const char *name, struct ip_address *ret_addresses,
-                                           size_t n_addresses);
+MUST_CHECK int machine_interface_addresses(const char *name, enum machine_scope scope,
+                                           struct ip_address *ret_addresses, size_t n_addresses);
 
 /*
  * Calls `changed` after rtnetlink reported any change of links or addresses (several reports at once make one call; an overrun

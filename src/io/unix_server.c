@@ -2,9 +2,11 @@
  * Plain descriptors under uv_poll rather than uv_pipe: the mode is set before anybody can connect, and what a client may
  * cost is counted here.
  *
- * A client closes in one place, close_client(), reached from its poll callback or from unix_server_close() only. Everything
+ * A client closes in one place, close_client(), reached from a poll callback or from unix_server_close() only. Everything
  * else marks it and lets the callback see the mark, so no function of the interface calls `closed` under its caller's feet. The
  * memory lasts until libuv has let go of the handle, which is after every callback now on the stack.
+ *
+ * The list of clients is in the order of their last activity, so that whom to close for a newcomer is found at its head.
  */
 
 #include "io/unix_server.h"
@@ -20,6 +22,7 @@
 #include <uv.h>
 
 #include "base/list.h"
+#include "base/time.h"
 #include "io/loop_handle.h"
 
 #define INPUT_FIRST_BYTES 4096
@@ -33,7 +36,7 @@ struct unix_server {
     int fd;
     int spare_fd; /* given up for a moment to accept and close when descriptors run out */
     struct unix_server_handler handler;
-    struct list_link clients;
+    struct list_link clients; /* idle longest first */
     size_t n_clients;
     struct sockaddr_un name;
 };
@@ -51,7 +54,9 @@ struct unix_client {
     char *output;
     size_t output_start, output_end, output_size_bytes;
 
+    uint64_t active_ns; /* it sent, or took, something */
     int interest;       /* UV_READABLE | UV_WRITABLE, as told to libuv */
+    bool is_waiting;    /* sent a message and was sent none since */
     bool is_ending;     /* reads no more, closes when the output has left */
     bool is_overrun;    /* wrote or was written too much: closes at once */
     bool is_above_half; /* `writable` is owed */
@@ -75,6 +80,13 @@ static void drop_client(struct unix_client *client)
     client->server->n_clients--;
     uv_close((uv_handle_t *) &client->poll, free_client);
     close(client->fd);
+}
+
+static void note_activity(struct unix_client *client)
+{
+    client->active_ns = loop_now_ns();
+    list_remove(&client->link);
+    list_append(&client->server->clients, &client->link);
 }
 
 static void close_client(struct unix_client *client)
@@ -149,6 +161,7 @@ int unix_client_send(struct unix_client *client, const char *text, size_t size_b
     memcpy(client->output + client->output_end, text, size_bytes);
     client->output[client->output_end + size_bytes] = '\0';
     client->output_end += size_bytes + 1;
+    client->is_waiting = false;
     if (unix_client_backlog(client) >= UNIX_SERVER_BACKLOG_BYTES / 2)
         client->is_above_half = true;
     update_interest(client);
@@ -176,6 +189,7 @@ static bool flush_output(struct unix_client *client)
         if (n < 0)
             return errno == EAGAIN;
         client->output_start += (size_t) n;
+        note_activity(client);
     }
     release_output(client);
     return true;
@@ -206,6 +220,7 @@ static void deliver_messages(struct unix_client *client)
            (nul = memchr(start, '\0', (size_t) (end - start)))) {
         char *text = start;
         start = nul + 1;
+        client->is_waiting = true;
         client->server->handler.message(client->server->handler.context, client, text,
                                         (size_t) (nul - text));
     }
@@ -247,6 +262,7 @@ static void serve_input(struct unix_client *client)
     if (n == 0)
         client->is_ending = true;
     client->n_input += (size_t) n;
+    note_activity(client);
     deliver_messages(client);
 }
 
@@ -282,6 +298,7 @@ static void add_client(struct unix_server *server, int fd)
     client->poll.data = client;
     client->fd = fd;
     client->server = server;
+    client->active_ns = loop_now_ns();
     list_append(&server->clients, &client->link);
     server->n_clients++;
     if (!server->handler.connected(server->handler.context, client, peer.uid, peer.gid, peer.pid))
@@ -302,6 +319,27 @@ static void refuse_with_spare(struct unix_server *server)
     server->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
+static bool is_busy(const struct unix_client *client, uint64_t now_ns)
+{
+    return (unix_client_backlog(client) > 0 || client->is_waiting) &&
+           now_ns - client->active_ns < UNIX_SERVER_PATIENCE_S * NS_PER_S;
+}
+
+/* False when nobody can be closed for a newcomer. */
+static bool make_place(struct unix_server *server)
+{
+    uint64_t now_ns = loop_now_ns();
+    for (struct list_link *link = server->clients.next; link != &server->clients;
+         link = link->next) {
+        struct unix_client *client = CONTAINER_OF(link, struct unix_client, link);
+        if (is_busy(client, now_ns))
+            continue;
+        close_client(client);
+        return true;
+    }
+    return false;
+}
+
 static void accept_clients(uv_poll_t *poll, int status, int events)
 {
     (void) status;
@@ -314,7 +352,7 @@ static void accept_clients(uv_poll_t *poll, int status, int events)
                 refuse_with_spare(server);
             return;
         }
-        if (server->n_clients == UNIX_SERVER_CLIENTS_MAX)
+        if (server->n_clients == UNIX_SERVER_CLIENTS_MAX && !make_place(server))
             close(fd);
         else
             add_client(server, fd);

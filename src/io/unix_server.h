@@ -13,9 +13,13 @@
 #include "io/loop.h"
 
 #define UNIX_SERVER_MESSAGE_MAX 65536
+/*
+ * When so many are connected, a newcomer takes the place of the one that has been idle longest, busy ones excepted: those
+ * that wait for an answer or have not taken theirs yet, and did something in the last UNIX_SERVER_PATIENCE_S.
+ */
 #define UNIX_SERVER_CLIENTS_MAX 64
-#define UNIX_SERVER_BACKLOG_BYTES                                                                  \
-    (8 * 1024 * 1024) /* unsent octets after which a client is closed */
+#define UNIX_SERVER_PATIENCE_S 10
+#define UNIX_SERVER_BACKLOG_BYTES (1024 * 1024) /* unsent octets after which a client is closed */
 
 struct unix_server;
 struct unix_client;

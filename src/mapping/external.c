@@ -104,12 +104,17 @@ static struct external_address *find_address(const struct external_space *space,
     return NULL;
 }
 
+static bool is_in_use(const struct external_address *address)
+{
+    return address->n_reserved > 0 || address->n_mappings > 0;
+}
+
 /* Forgets addresses that are neither active nor in use. */
 static void drop_unused(struct external_space *space)
 {
     for (size_t i = 0; i < space->n_addresses;) {
         struct external_address *entry = &space->addresses[i];
-        if (entry->active || entry->n_reserved > 0) {
+        if (entry->active || is_in_use(entry)) {
             i++;
             continue;
         }
@@ -150,10 +155,25 @@ static bool has_room(const struct external_space *space, const struct ip_address
 {
     size_t n_wanted = n_addresses;
     for (size_t i = 0; i < space->n_addresses; i++)
-        if (space->addresses[i].n_reserved > 0 &&
+        if (is_in_use(&space->addresses[i]) &&
             !is_listed(addresses, n_addresses, &space->addresses[i].address))
             n_wanted++;
     return n_wanted <= EXTERNAL_ADDRESSES_MAX;
+}
+
+/* In the order given, before all others: which is the first must not depend on what was mapped first. */
+static void sort_active(struct external_space *space, const struct ip_address *addresses,
+                        size_t n_addresses)
+{
+    size_t n_sorted = 0;
+    for (size_t i = 0; i < n_addresses; i++) {
+        struct external_address *entry = find_address(space, &addresses[i]);
+        if (!entry || entry < &space->addresses[n_sorted])
+            continue; /* named twice */
+        struct external_address other = space->addresses[n_sorted];
+        space->addresses[n_sorted++] = *entry;
+        *entry = other;
+    }
 }
 
 int external_space_set_active(struct external_space *space, const struct ip_address *addresses,
@@ -169,6 +189,7 @@ int external_space_set_active(struct external_space *space, const struct ip_addr
             entry->active = true;
     }
     drop_unused(space);
+    sort_active(space, addresses, n_addresses);
     return 0;
 }
 
@@ -221,6 +242,26 @@ int external_space_reserve(struct external_space *space, const struct ip_address
     return 0;
 }
 
+int external_space_count(struct external_space *space, const struct ip_address *address,
+                         uint8_t protocol, int change)
+{
+    struct external_address *entry = add_address(space, address);
+    if (!entry)
+        return -ENOSPC;
+    entry->n_mappings += (uint32_t) change;
+    entry->n_mappings_of[protocol] += (uint32_t) change;
+    return 0;
+}
+
+uint32_t external_space_n_mappings(const struct external_space *space,
+                                   const struct ip_address *address, uint8_t protocol)
+{
+    const struct external_address *entry = find_address(space, address);
+    if (!entry)
+        return 0;
+    return protocol == 0 ? entry->n_mappings : entry->n_mappings_of[protocol];
+}
+
 void external_space_adopt(struct external_space *space, const struct ip_address *address,
                           uint8_t protocol, uint16_t port)
 {
@@ -263,19 +304,4 @@ int external_space_pick(struct external_space *space, const struct ip_address *a
     if (!pool)
         return -ENOMEM;
     return port_pool_pick(pool, random, like, ret_port) ? 0 : -EADDRNOTAVAIL;
-}
-
-int external_space_pick_anywhere(struct external_space *space, const struct ip_address *preferred,
-                                 uint8_t protocol, uint16_t like, struct random_source *random,
-                                 struct endpoint *ret_external)
-{
-    struct endpoint external = {.address = *preferred};
-    int r = external_space_pick(space, preferred, protocol, like, random, &external.port);
-    for (size_t i = 0; r == -EADDRNOTAVAIL && i < space->n_addresses; i++) {
-        external.address = space->addresses[i].address;
-        r = external_space_pick(space, &external.address, protocol, like, random, &external.port);
-    }
-    if (r == 0)
-        *ret_external = external;
-    return r;
 }

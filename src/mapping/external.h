@@ -21,6 +21,8 @@ struct external_address {
     struct ip_address address;
     bool active;
     uint32_t n_reserved;                         /* ports taken, all protocols */
+    uint32_t n_mappings;                         /* on it, live or held */
+    uint32_t n_mappings_of[256];                 /* of them, by protocol */
     struct port_pool *pools[EXTERNAL_PROTOCOLS]; /* made when first used */
 };
 
@@ -44,7 +46,7 @@ MUST_CHECK int external_space_set_ranges(struct external_space *space,
 MUST_CHECK int external_space_set_active(struct external_space *space,
                                          const struct ip_address *addresses, size_t n_addresses);
 bool external_space_is_active(const struct external_space *space, const struct ip_address *address);
-/* First active address, or NULL. */
+/* The first of the list that made them active, or NULL. */
 const struct ip_address *external_space_first_active(const struct external_space *space);
 
 bool external_space_is_allowed(const struct external_space *space, uint8_t protocol, uint16_t port);
@@ -55,6 +57,12 @@ bool external_space_is_allowed(const struct external_space *space, uint8_t proto
 MUST_CHECK int external_space_reserve(struct external_space *space,
                                       const struct ip_address *address, uint8_t protocol,
                                       uint16_t port);
+/* One mapping more or less (`change` 1 or -1) is on the address, whether it takes a port or not. -ENOSPC when there are too many addresses. */
+MUST_CHECK int external_space_count(struct external_space *space, const struct ip_address *address,
+                                    uint8_t protocol, int change);
+/* How many mappings of `protocol` (0: of all protocols) are on the address, live or held. */
+uint32_t external_space_n_mappings(const struct external_space *space,
+                                   const struct ip_address *address, uint8_t protocol);
 /* A port taken before it was allowed is now allowed: marks it as taken in the pool too. */
 void external_space_adopt(struct external_space *space, const struct ip_address *address,
                           uint8_t protocol, uint16_t port);
@@ -67,8 +75,3 @@ bool external_space_is_free(struct external_space *space, const struct ip_addres
 MUST_CHECK int external_space_pick(struct external_space *space, const struct ip_address *address,
                                    uint8_t protocol, uint16_t like, struct random_source *random,
                                    uint16_t *ret_port);
-/* The same, on another active address when the ports of the preferred one are exhausted. */
-MUST_CHECK int external_space_pick_anywhere(struct external_space *space,
-                                            const struct ip_address *preferred, uint8_t protocol,
-                                            uint16_t like, struct random_source *random,
-                                            struct endpoint *ret_external);

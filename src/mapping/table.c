@@ -19,6 +19,7 @@ void mapping_table_init(struct mapping_table *table, struct random_source *rando
                         const struct port_range *ranges, size_t n_ranges)
 {
     memset(table, 0, sizeof(*table));
+    table->subscriber_length_ipv4 = table->subscriber_length_ipv6 = 128;
     random_fill(random, &table->hash_key, sizeof(table->hash_key));
     hash_index_init(&table->by_key);
     hash_index_init(&table->by_external);
@@ -162,6 +163,19 @@ struct mapping *mapping_table_find_external(const struct mapping_table *table,
     return NULL;
 }
 
+struct mapping *mapping_table_next_external(const struct mapping *mapping)
+{
+    const struct mapping_record *record = &mapping->record;
+    for (struct hash_link *link = hash_index_next(&mapping->by_external); link;
+         link = hash_index_next(link)) {
+        struct mapping *other = CONTAINER_OF(link, struct mapping, by_external);
+        if (external_matches(&other->record, &record->external_address, record->protocol,
+                             record->external_port))
+            return other;
+    }
+    return NULL;
+}
+
 bool mapping_table_external_is_free(struct mapping_table *table, const struct ip_address *address,
                                     uint8_t protocol, uint16_t port)
 {
@@ -169,38 +183,54 @@ bool mapping_table_external_is_free(struct mapping_table *table, const struct ip
            !mapping_table_find_external(table, address, protocol, port);
 }
 
+struct ip_prefix mapping_table_subscriber_prefix(const struct mapping_table *table,
+                                                 const struct ip_address *address)
+{
+    uint8_t length =
+        ip_address_is_ipv4(address) ? table->subscriber_length_ipv4 : table->subscriber_length_ipv6;
+    return (struct ip_prefix){.address = ip_address_mask(address, length), .length = length};
+}
+
 struct subscriber *mapping_table_find_subscriber(const struct mapping_table *table,
                                                  const struct ip_address *address)
 {
-    uint64_t hash = siphash(&table->hash_key, address->octets, sizeof(address->octets));
+    struct ip_address first = mapping_table_subscriber_prefix(table, address).address;
+    uint64_t hash = siphash(&table->hash_key, first.octets, sizeof(first.octets));
     for (struct hash_link *link = hash_index_first(&table->subscribers, hash); link;
          link = hash_index_next(link)) {
         struct subscriber *subscriber = CONTAINER_OF(link, struct subscriber, link);
-        if (ip_address_equal(&subscriber->address, address))
+        if (ip_address_equal(&subscriber->address, &first))
             return subscriber;
     }
     return NULL;
+}
+
+static struct subscriber *make_subscriber(struct mapping_table *table,
+                                          const struct ip_address *address)
+{
+    struct subscriber *subscriber = slab_alloc(&table->subscriber_slab);
+    if (!subscriber)
+        return NULL;
+    subscriber->address = mapping_table_subscriber_prefix(table, address).address;
+    list_init(&subscriber->mappings);
+    list_init(&subscriber->held);
+    list_init(&subscriber->of_own_epochs);
+    uint64_t hash = siphash(&table->hash_key, subscriber->address.octets, 16);
+    if (hash_index_insert(&table->subscribers, &subscriber->link, hash) < 0) {
+        slab_free(&table->subscriber_slab, subscriber);
+        return NULL;
+    }
+    return subscriber;
 }
 
 struct subscriber *mapping_table_ref_subscriber(struct mapping_table *table,
                                                 const struct ip_address *address)
 {
     struct subscriber *subscriber = mapping_table_find_subscriber(table, address);
-    if (!subscriber) {
-        subscriber = slab_alloc(&table->subscriber_slab);
-        if (!subscriber)
-            return NULL;
-        subscriber->address = *address;
-        list_init(&subscriber->mappings);
-        list_init(&subscriber->held);
-        list_init(&subscriber->of_own_epochs);
-        uint64_t hash = siphash(&table->hash_key, address->octets, sizeof(address->octets));
-        if (hash_index_insert(&table->subscribers, &subscriber->link, hash) < 0) {
-            slab_free(&table->subscriber_slab, subscriber);
-            return NULL;
-        }
-    }
-    subscriber->n_references++;
+    if (!subscriber)
+        subscriber = make_subscriber(table, address);
+    if (subscriber)
+        subscriber->n_references++;
     return subscriber;
 }
 
@@ -238,11 +268,13 @@ static bool takes_port(const struct mapping_record *record)
 
 static int acquire_external(struct mapping_table *table, const struct mapping_record *record)
 {
-    if (!takes_port(record))
+    if (!ip_address_is_ipv4(&record->external_address))
         return 0;
     const struct mapping *sharer = find_sharer(table, record, NULL);
     if (sharer)
         return same_internal_endpoint(&sharer->record, record) ? 0 : -EADDRINUSE;
+    if (!takes_port(record))
+        return 0;
     return external_space_reserve(&table->external, &record->external_address, record->protocol,
                                   record->external_port);
 }
@@ -255,17 +287,34 @@ static void release_external(struct mapping_table *table, const struct mapping_r
                                record->external_port);
 }
 
+/* IPv6 mappings are on nobody's external address but their own. */
+static int count_external(struct mapping_table *table, const struct mapping_record *record,
+                          int change)
+{
+    if (!ip_address_is_ipv4(&record->external_address))
+        return 0;
+    return external_space_count(&table->external, &record->external_address, record->protocol,
+                                change);
+}
+
 static int link_external(struct mapping_table *table, struct mapping *mapping,
                          const struct mapping_record *record)
 {
     int r = acquire_external(table, record);
     if (r < 0)
         return r;
+    r = count_external(table, record, 1);
+    if (r < 0) {
+        release_external(table, record);
+        return r;
+    }
     r = hash_index_insert(&table->by_external, &mapping->by_external,
                           hash_of_external(table, &record->external_address, record->protocol,
                                            record->external_port));
-    if (r < 0)
+    if (r < 0) {
+        (void) !count_external(table, record, -1);
         release_external(table, record);
+    }
     return r;
 }
 
@@ -273,6 +322,8 @@ static void unlink_external(struct mapping_table *table, struct mapping *mapping
 {
     struct mapping_record record = mapping->record;
     hash_index_remove(&table->by_external, &mapping->by_external);
+    (void) !count_external(table, &record,
+                           -1); /* its address has an entry, as it was counted there */
     release_external(table, &record);
 }
 
@@ -442,20 +493,105 @@ int mapping_table_set_ranges(struct mapping_table *table, const struct port_rang
     return mapping_table_for_each(table, adopt, table);
 }
 
-int mapping_table_for_each(const struct mapping_table *table,
-                           int (*visit)(void *context, struct mapping *mapping), void *context)
+static int for_each_link(const struct hash_index *index,
+                         int (*visit)(void *context, struct hash_link *link), void *context)
 {
     for (size_t which = 0; which < 2; which++) {
-        for (size_t i = 0; table->by_key.buckets[which] && i < table->by_key.n_buckets[which];
-             i++) {
-            for (struct hash_link *link = table->by_key.buckets[which][i]; link;
-                 link = link->next) {
-                int r = visit(context, CONTAINER_OF(link, struct mapping, by_key));
+        for (size_t i = 0; index->buckets[which] && i < index->n_buckets[which]; i++) {
+            for (struct hash_link *link = index->buckets[which][i], *next; link; link = next) {
+                next = link->next;
+                int r = visit(context, link);
                 if (r != 0)
                     return r;
             }
         }
     }
+    return 0;
+}
+
+struct mapping_visit {
+    int (*visit)(void *context, struct mapping *mapping);
+    void *context;
+};
+
+static int visit_mapping(void *context, struct hash_link *link)
+{
+    const struct mapping_visit *mapping_visit = context;
+    return mapping_visit->visit(mapping_visit->context, CONTAINER_OF(link, struct mapping, by_key));
+}
+
+int mapping_table_for_each(const struct mapping_table *table,
+                           int (*visit)(void *context, struct mapping *mapping), void *context)
+{
+    struct mapping_visit mapping_visit = {.visit = visit, .context = context};
+    return for_each_link(&table->by_key, visit_mapping, &mapping_visit);
+}
+
+static int free_subscriber(void *context, struct hash_link *link)
+{
+    struct mapping_table *table = context;
+    slab_free(&table->subscriber_slab, CONTAINER_OF(link, struct subscriber, link));
+    return 0;
+}
+
+static void free_subscribers(struct mapping_table *table, struct hash_index *subscribers)
+{
+    for_each_link(subscribers, free_subscriber, table);
+    hash_index_deinit(subscribers);
+}
+
+static int ref_new_subscriber(void *context, struct mapping *mapping)
+{
+    return mapping_table_ref_subscriber(context, &mapping->record.internal_address) ? 0 : -ENOMEM;
+}
+
+/* In the order of the list, as held mappings stand in it by age. */
+static void move_mappings(struct mapping_table *table, struct list_link *list, uint64_t tick)
+{
+    while (!list_is_empty(list)) {
+        struct mapping *mapping = CONTAINER_OF(list->next, struct mapping, of_subscriber);
+        refund(table, mapping);
+        mapping->subscriber =
+            mapping_table_find_subscriber(table, &mapping->record.internal_address);
+        charge(table, mapping);
+        if (mapping->subscriber->last_change_tick < tick)
+            mapping->subscriber->last_change_tick = tick;
+    }
+}
+
+static int move_subscriber(void *context, struct hash_link *link)
+{
+    struct subscriber *subscriber = CONTAINER_OF(link, struct subscriber, link);
+    assert(list_is_empty(&subscriber->of_own_epochs));
+    move_mappings(context, &subscriber->mappings, subscriber->last_change_tick);
+    move_mappings(context, &subscriber->held, subscriber->last_change_tick);
+    return 0;
+}
+
+int mapping_table_set_subscriber_lengths(struct mapping_table *table, uint8_t length_ipv4,
+                                         uint8_t length_ipv6, const struct ip_address *pending,
+                                         size_t n_pending)
+{
+    struct hash_index old = table->subscribers;
+    uint8_t old_length_ipv4 = table->subscriber_length_ipv4;
+    uint8_t old_length_ipv6 = table->subscriber_length_ipv6;
+    hash_index_init(&table->subscribers);
+    table->subscriber_length_ipv4 = length_ipv4;
+    table->subscriber_length_ipv6 = length_ipv6;
+
+    int r = mapping_table_for_each(table, ref_new_subscriber, table);
+    for (size_t i = 0; r == 0 && i < n_pending; i++)
+        if (!mapping_table_ref_subscriber(table, &pending[i]))
+            r = -ENOMEM;
+    if (r < 0) {
+        free_subscribers(table, &table->subscribers);
+        table->subscribers = old;
+        table->subscriber_length_ipv4 = old_length_ipv4;
+        table->subscriber_length_ipv6 = old_length_ipv6;
+        return r;
+    }
+    for_each_link(&old, move_subscriber, table);
+    free_subscribers(table, &old);
     return 0;
 }
 

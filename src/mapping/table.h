@@ -4,7 +4,8 @@
  * The mapping table: every mapping the server knows, live or held back, with its indices, deadlines, external ports and
  * subscribers. Pure data: it decides nothing and knows no protocol. This module alone touches the indices.
  *
- * A subscriber is who is charged: today one internal address. Objects are freed when nothing refers to them any more.
+ * A subscriber is who is charged: one internal address, or all addresses of one prefix. Objects are freed when nothing refers
+ * to them any more.
  */
 
 #include <stdbool.h>
@@ -23,8 +24,8 @@
 
 struct subscriber {
     struct hash_link link;
-    struct ip_address address;
-    struct list_link mappings; /* live ones */
+    struct ip_address address; /* first of its prefix */
+    struct list_link mappings; /* live ones, of all its addresses */
     struct list_link held;     /* oldest first */
     uint32_t n_live;
     uint32_t n_held;
@@ -61,6 +62,7 @@ struct mapping_table {
     struct hash_index by_key;
     struct hash_index by_external;
     struct hash_index subscribers;
+    uint8_t subscriber_length_ipv4, subscriber_length_ipv6; /* of 128 */
     struct deadline_heap deadlines;
     struct slab mapping_slab;
     struct slab subscriber_slab;
@@ -89,6 +91,8 @@ struct mapping *mapping_table_find_id(const struct mapping_table *table, uint64_
 struct mapping *mapping_table_find_external(const struct mapping_table *table,
                                             const struct ip_address *address, uint8_t protocol,
                                             uint16_t port);
+/* The next one that has the same external endpoint, or NULL. */
+struct mapping *mapping_table_next_external(const struct mapping *mapping);
 /* True when (address, protocol, port) could be given to a new mapping now. */
 bool mapping_table_external_is_free(struct mapping_table *table, const struct ip_address *address,
                                     uint8_t protocol, uint16_t port);
@@ -111,7 +115,18 @@ void mapping_table_remove(struct mapping_table *table, struct mapping *mapping);
 MUST_CHECK int mapping_table_set_ranges(struct mapping_table *table,
                                         const struct port_range *ranges, size_t n_ranges);
 
-/* NULL when unknown. */
+/* The prefix that is one subscriber with `address`. */
+struct ip_prefix mapping_table_subscriber_prefix(const struct mapping_table *table,
+                                                 const struct ip_address *address);
+/*
+ * Other prefixes are one subscriber from now on: what the old ones have goes over to the new ones. Callers' references are void; the new subscribers
+ * carry one for each of `pending` (internal addresses). No subscriber may have an Epoch of its own. 0, or -ENOMEM with nothing changed.
+ */
+MUST_CHECK int mapping_table_set_subscriber_lengths(struct mapping_table *table,
+                                                    uint8_t length_ipv4, uint8_t length_ipv6,
+                                                    const struct ip_address *pending,
+                                                    size_t n_pending);
+/* Of the address or its prefix; NULL when unknown. */
 struct subscriber *mapping_table_find_subscriber(const struct mapping_table *table,
                                                  const struct ip_address *address);
 /* Finds or makes it, with a reference of the caller's. NULL when out of memory. */

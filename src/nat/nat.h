@@ -2,7 +2,8 @@
 
 /*
  * The packet path behind one small interface: it makes live mappings true in the kernel. It is told changes, never asked
- * in the request path (reading a kernel table back is quadratic); the kernel is a cache of the table. One thread at a time.
+ * in the request path (reading a kernel table back is quadratic); the kernel is a cache of the table. One thread at a time,
+ * but for find_flow and was_touched: one other thread may call these beside the rest.
  *
  * Only records in MAPPING_STATE_LIVE have anything in the kernel: a change from live to held is a removal, held to live
  * an addition. Kernel timeouts are the remaining lifetime plus a grace, so a dead daemon leaks nothing for ever; where a
@@ -52,7 +53,8 @@ struct nat_operations {
      */
     int (*apply)(struct nat *nat, const struct change *changes, size_t n_changes, uint64_t now_ns);
     /*
-     * Ends the flows in conntrack that belonged to live-to-not-live changes among `changes`. After apply; failure is not
+     * Ends the flows in conntrack that belonged to mappings which `changes` end or move. What the internal host of a PEER
+     * mapping sent stays when that merely ends: it is an ordinary flow again (RFC 6887 s12.3). After apply; failure is not
      * fatal, as the ruleset itself stops flows whose mapping is gone. 0 or -errno.
      */
     int (*cut_flows)(struct nat *nat, const struct change *changes, size_t n_changes);
@@ -65,6 +67,19 @@ struct nat_operations {
                      uint64_t now_ns);
     /* Removes everything of ours from the kernel: `holdfastd --remove-rules`, never at an ordinary stop. 0 or -errno. */
     int (*remove_all)(struct nat *nat);
+    /*
+     * Where the flow of `internal` with `remote` appears outside, by a look-up in constant time. 0; -ENOENT when there is no
+     * such flow; -errno.
+     */
+    int (*find_flow)(struct nat *nat, uint8_t protocol, const struct endpoint *internal,
+                     const struct endpoint *remote, struct endpoint *ret_external);
+    /*
+     * Begins to watch for other programs that change what is ours; the descriptor, which stays the nat's, becomes readable
+     * then. 0 or -errno.
+     */
+    int (*watch)(struct nat *nat, int *ret_fd);
+    /* Reads the news. True when the kernel is no longer what we made it, or may not be: reconcile. */
+    bool (*was_touched)(struct nat *nat);
     void (*close)(struct nat *nat);
 };
 
@@ -94,6 +109,24 @@ static inline MUST_CHECK int nat_reconcile(struct nat *nat, const struct nat_set
 static inline MUST_CHECK int nat_remove_all(struct nat *nat)
 {
     return nat->operations->remove_all(nat);
+}
+
+static inline MUST_CHECK int nat_find_flow(struct nat *nat, uint8_t protocol,
+                                           const struct endpoint *internal,
+                                           const struct endpoint *remote,
+                                           struct endpoint *ret_external)
+{
+    return nat->operations->find_flow(nat, protocol, internal, remote, ret_external);
+}
+
+static inline MUST_CHECK int nat_watch(struct nat *nat, int *ret_fd)
+{
+    return nat->operations->watch(nat, ret_fd);
+}
+
+static inline bool nat_was_touched(struct nat *nat)
+{
+    return nat->operations->was_touched(nat);
 }
 
 /* Accepts NULL. */

@@ -19,8 +19,8 @@ bool subscriber_is_pending(const struct server *server, const struct ip_address 
 }
 
 /* An answer for which there is no memory is not given: the client asks again. */
-static void send_answer(struct server *server, const struct datagram *request, const void *response,
-                        int size, uint8_t result, bool held)
+void answer_octets(struct server *server, const struct datagram *request, const void *response,
+                   int size, uint8_t result, bool held)
 {
     int r = size;
     if (r >= 0 && held) {
@@ -43,7 +43,7 @@ void answer_error(struct server *server, uint64_t now_ns, const struct datagram 
     int size = pcp_response_encode_error(request->data, request->size_bytes, result, lifetime_s,
                                          server_epoch_s(server, now_ns, &request->source.address),
                                          response, sizeof(response));
-    send_answer(server, request, response, size, (uint8_t) result, held);
+    answer_octets(server, request, response, size, (uint8_t) result, held);
 }
 
 void answer_success(struct server *server, uint64_t now_ns, const struct datagram *request,
@@ -53,5 +53,5 @@ void answer_success(struct server *server, uint64_t now_ns, const struct datagra
     response->result = PCP_RESULT_SUCCESS;
     response->epoch_s = server_epoch_s(server, now_ns, &request->source.address);
     int size = pcp_response_encode(response, octets, sizeof(octets));
-    send_answer(server, request, octets, size, PCP_RESULT_SUCCESS, held);
+    answer_octets(server, request, octets, size, PCP_RESULT_SUCCESS, held);
 }

@@ -4,7 +4,9 @@
 
 #include "base/time.h"
 #include "mapping/table.h"
+#include "server/rate.h"
 #include "server/server.h"
+#include "server/tell.h"
 #include "wire/request.h"
 #include "wire/response.h"
 
@@ -16,6 +18,9 @@
 #define ERROR_LIFETIME_LONG_S 1800
 /* Pause after a failed commit before what nobody waits for (expiries, debts) is tried again. */
 #define COMMIT_RETRY_NS NS_PER_S
+
+/* Room kept for a request, so that the error that may take its place fits: NAT-PMP's is longer than its request. */
+#define REQUEST_ROOM(size_bytes) ((size_bytes) < 16 ? 16 : (size_bytes))
 
 /* An answer; octets are offsets into the batch's arena. The request is kept with held ones, should it become an error. */
 struct reply {
@@ -38,7 +43,8 @@ struct tick {
     struct change_set changes;
     struct store_epoch *epochs;
     size_t n_epochs, n_epochs_allocated;
-    bool stamp; /* the clock record is worth a commit even without changes */
+    bool stamp;       /* the clock record is worth a commit even without changes */
+    bool has_statics; /* some changes are not the store's */
     struct reply_batch replies;
 };
 
@@ -63,6 +69,15 @@ struct server {
     /* Mappings may stand on external addresses that are gone since then; moved as soon as there is one to move to. */
     bool stranded;
     uint64_t stranded_since_ns;
+    /* What the settings demand may not be done yet: forbidden mappings ended, static ones made. */
+    bool unsettled;
+    /* Service time at which the earliest possible common Epoch was 0, from restored Epochs of prefixes that are none now. */
+    uint64_t epoch_floor_ns;
+
+    struct announcer announcer;
+    struct hash_index notices;
+    struct deadline_heap notice_deadlines;
+    struct rate_limit rate;
 
     struct reply_batch outbox;
     struct datagram *outbox_datagrams;
@@ -72,6 +87,7 @@ struct server {
 };
 
 /* server.c */
+void server_take_settings(struct server *server, const struct server_settings *settings);
 /* Service time at which the Epoch was 0 that `client` is told. */
 uint64_t epoch_zero_of(const struct server *server, const struct ip_address *client);
 uint32_t epoch_since(uint64_t epoch_zero_ns, uint64_t now_ns);
@@ -81,6 +97,8 @@ void tick_init(struct tick *tick);
 void tick_deinit(struct tick *tick);
 void reply_batch_deinit(struct reply_batch *batch);
 bool tick_has_room(const struct server *server);
+/* Something for store or kernel. */
+bool tick_has_changes(const struct tick *tick);
 /*
  * Carries a change out in the table and records it for the commit. `before` NULL: a new mapping; `after` NULL: it goes. 0 or -errno with nothing
  * changed. *ret_mapping may be NULL.
@@ -103,6 +121,13 @@ struct subscriber *set_own_epoch(struct server *server, const struct ip_address 
 MUST_CHECK int tick_reset_subscriber_epoch(struct server *server, const struct ip_address *address,
                                            uint64_t now_ns);
 
+/*
+ * Other prefixes are one subscriber from now on, with the changes of both ticks counted to them. No subscriber may have an Epoch of its own. 0, or
+ * -ENOMEM with nothing changed.
+ */
+MUST_CHECK int tick_set_subscriber_lengths(struct server *server, uint8_t length_ipv4,
+                                           uint8_t length_ipv6);
+
 /* answer.c */
 uint32_t error_lifetime_s(enum pcp_result result);
 /* `held`: the answer leaves with the current tick. */
@@ -110,12 +135,21 @@ void answer_error(struct server *server, uint64_t now_ns, const struct datagram 
                   enum pcp_result result, uint32_t lifetime_s, bool held);
 void answer_success(struct server *server, uint64_t now_ns, const struct datagram *request,
                     struct pcp_response *response, bool held);
+/* Octets of any protocol; `size` < 0 (an encoder's failure) or no memory: no answer, and the client asks again. */
+void answer_octets(struct server *server, const struct datagram *request, const void *response,
+                   int size, uint8_t result, bool held);
 /* True while something of the subscriber is decided but not committed, or may be in the store although it was taken back. */
 bool subscriber_is_pending(const struct server *server, const struct ip_address *address);
 
-/* map.c */
+/* map.c, peer.c, natpmp.c: one request each */
 void map_receive(struct server *server, uint64_t now_ns, const struct datagram *datagram,
                  const struct pcp_request *request);
+void peer_receive(struct server *server, uint64_t now_ns, const struct datagram *datagram,
+                  const struct pcp_request *request);
+void natpmp_receive(struct server *server, uint64_t now_ns, const struct datagram *datagram);
+/* The tick failed: what the answer to `request` becomes, its Epoch left zero. Octets written or negative. */
+MUST_CHECK int natpmp_encode_failure(const void *request, size_t size_bytes, enum pcp_result result,
+                                     void *ret_data, size_t ret_size_bytes);
 
 /* filters.c */
 /*
@@ -127,7 +161,19 @@ enum pcp_result filters_after(const struct mapping_filters *existing,
                               const struct ip_address *internal_address, uint32_t n_max,
                               const struct mapping_filters **ret_filters);
 
+/* statics.c */
+/*
+ * Takes away what the configuration no longer has and makes what it has. 0; -ENOMEM; -EADDRINUSE when one cannot have its endpoint because another one
+ * has it, with all others made.
+ */
+MUST_CHECK int statics_make(struct server *server, uint64_t now_ns);
+
 /* maintenance.c */
+/* The subscriber's Epoch restarts, and with it that of the third party who manages the mapping; they are told. 0 or -ENOMEM. */
+MUST_CHECK int maintenance_reset_epoch_of(struct server *server,
+                                          const struct mapping_record *record, uint64_t now_ns);
+/* True when taking the change back leaves something that the settings do not permit, or not all that they demand. */
+bool maintenance_is_unsettled(const struct server *server, const struct change *change);
 /* Ends a mapping: live to held, or out altogether when nothing is held back or the hold is over. */
 MUST_CHECK int maintenance_end_mapping(struct server *server, struct mapping *mapping,
                                        uint64_t now_ns);

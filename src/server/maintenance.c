@@ -7,7 +7,9 @@
 #include <string.h>
 
 #include "base/time.h"
+#include "server/claim.h"
 #include "server/internal.h"
+#include "server/operation.h"
 
 uint32_t remaining_s(const struct mapping_record *record, uint64_t now_ns)
 {
@@ -54,17 +56,42 @@ static uint64_t next_due_ns(const struct server *server)
     /* A full tick takes nothing more: what is due waits for the commit, whose end wakes the caller anyway. */
     if (!tick_has_room(server))
         return TIME_NEVER;
-    if (server->stranded && external_space_first_active(&server->table.external))
+    bool is_owing = server->unsettled ||
+                    (server->stranded && external_space_first_active(&server->table.external));
+    if (is_owing)
         return server->retry_not_before_ns;
     uint64_t expiry_ns = deadline_heap_next_ns(&server->table.deadlines);
     return expiry_ns < server->retry_not_before_ns ? server->retry_not_before_ns : expiry_ns;
 }
 
+static uint64_t earlier(uint64_t a_ns, uint64_t b_ns)
+{
+    return a_ns < b_ns ? a_ns : b_ns;
+}
+
 uint64_t server_next_deadline_ns(const struct server *server)
 {
-    uint64_t due_ns = next_due_ns(server);
-    uint64_t retry_ns = tick_retry_ns(server);
-    return due_ns < retry_ns ? due_ns : retry_ns;
+    return earlier(next_due_ns(server), earlier(tick_retry_ns(server), tell_next_ns(server)));
+}
+
+/* Not again where it restarted at `since_ns` or later. */
+static int restart_epochs(struct server *server, const struct mapping_record *record,
+                          uint64_t since_ns, uint64_t now_ns)
+{
+    int r = 0;
+    if (epoch_zero_of(server, &record->internal_address) < since_ns)
+        r = tick_reset_subscriber_epoch(server, &record->internal_address, now_ns);
+    if (r == 0 && record->third_party && epoch_zero_of(server, &record->client_address) < since_ns)
+        r = tick_reset_subscriber_epoch(server, &record->client_address, now_ns);
+    if (r == 0)
+        tell_subscriber(server, now_ns, record);
+    return r;
+}
+
+int maintenance_reset_epoch_of(struct server *server, const struct mapping_record *record,
+                               uint64_t now_ns)
+{
+    return restart_epochs(server, record, TIME_NEVER, now_ns);
 }
 
 /* Mappings are gathered first, as the table must not change while it is walked. */
@@ -117,13 +144,16 @@ static bool matches_id(const struct gathering *gathering, const struct mapping_r
     return can_be_cleared(record) && record->id == gathering->id;
 }
 
-/* As if their lifetime had run out: their external ports are held back like any other. */
-static int clear_gathered(struct server *server, const struct gathering *gathering, uint64_t now_ns)
+/*
+ * As if their lifetime had run out: their external ports are held back like any other. Their owners' Epochs restart, and they are told.
+ */
+static int take_away_gathered(struct server *server, const struct gathering *gathering,
+                              uint64_t now_ns)
 {
     for (size_t i = 0; i < gathering->n_items; i++) {
         struct mapping *mapping = gathering->items[i];
-        struct ip_address address = mapping->record.internal_address;
-        int r = tick_reset_subscriber_epoch(server, &address, now_ns);
+        struct mapping_record record = mapping->record;
+        int r = maintenance_reset_epoch_of(server, &record, now_ns);
         if (r == 0)
             r = maintenance_end_mapping(server, mapping, now_ns);
         if (r < 0)
@@ -132,10 +162,21 @@ static int clear_gathered(struct server *server, const struct gathering *gatheri
     return (int) gathering->n_items;
 }
 
+/* A part of a subscriber stands for all of it. */
+static struct ip_prefix whole_subscribers(const struct server *server,
+                                          const struct ip_prefix *prefix)
+{
+    struct ip_prefix whole = mapping_table_subscriber_prefix(&server->table, &prefix->address);
+    return prefix->length < whole.length ? *prefix : whole;
+}
+
 int server_clear(struct server *server, uint64_t now_ns, enum server_clear_scope scope,
                  const struct ip_prefix *subscriber, uint64_t id, uint64_t *ret_tick)
 {
-    struct gathering gathering = {.subscriber = subscriber, .id = id};
+    struct ip_prefix cleared = {0};
+    if (scope == SERVER_CLEAR_SUBSCRIBER)
+        cleared = whole_subscribers(server, subscriber);
+    struct gathering gathering = {.subscriber = &cleared, .id = id};
     switch (scope) {
     case SERVER_CLEAR_ALL:
         gathering.matches = matches_all;
@@ -149,38 +190,64 @@ int server_clear(struct server *server, uint64_t now_ns, enum server_clear_scope
     }
     int r = mapping_table_for_each(&server->table, gather, &gathering);
     if (r == 0)
-        r = clear_gathered(server, &gathering, now_ns);
+        r = take_away_gathered(server, &gathering, now_ns);
     free(gathering.items);
     *ret_tick = server->tick_number;
     return r;
 }
 
+/* Static mappings stay on what the configuration says (statics.c). */
 static bool matches_inactive(const struct gathering *gathering, const struct mapping_record *record)
 {
-    return ip_address_is_ipv4(&record->external_address) &&
+    return record->kind != MAPPING_KIND_STATIC && ip_address_is_ipv4(&record->external_address) &&
            !external_space_is_active(&gathering->server->table.external, &record->external_address);
 }
 
-/* With its port if that is free there, else with another; without any it ends, and its owner learns by the Epoch. */
+/* To where the others of its internal endpoint are already, else with its port if that is free, else with another. False: there is no place for it. */
+static bool find_place(struct server *server, struct mapping_record *moved,
+                       const struct ip_address *address)
+{
+    struct claim claim = {
+        .internal_address = moved->internal_address,
+        .internal_port = moved->internal_port,
+        .protocol = moved->protocol,
+        .suggested = {.address = *address, .port = moved->external_port},
+        .is_peer = moved->kind == MAPPING_KIND_PEER,
+        .with_companion = moved->kind == MAPPING_KIND_MAP && !moved->has_nonce,
+    };
+    const struct mapping *sibling = claim_find_sibling(server, &claim);
+    /* What is held is its port: without that there is nothing to hold. */
+    bool is_held = moved->state == MAPPING_STATE_HELD;
+    if (is_held && sibling && sibling->record.external_port != moved->external_port)
+        sibling = NULL;
+    struct endpoint external;
+    if (sibling)
+        external =
+            (struct endpoint){sibling->record.external_address, sibling->record.external_port};
+    else if (claim_external(server, &claim, &external) != PCP_RESULT_SUCCESS)
+        return false;
+    if ((moved->prefer_failure || is_held) && external.port != moved->external_port)
+        return false;
+    moved->external_address = external.address;
+    moved->external_port = external.port;
+    return true;
+}
+
+/* Its owner learns of it by the Epoch, by an announcement, and if it goes on by a Mapping Update. */
 static int move_mapping(struct server *server, struct mapping *mapping,
                         const struct ip_address *address, uint64_t now_ns)
 {
-    struct mapping_record moved = mapping->record;
-    struct ip_address internal_address = mapping->record.internal_address;
-    struct endpoint external = {.address = *address, .port = moved.external_port};
-    int r = 0;
-    if (!mapping_table_external_is_free(&server->table, address, moved.protocol, external.port))
-        r = external_space_pick_anywhere(&server->table.external, address, moved.protocol,
-                                         moved.external_port, server->random, &external);
-    if (r < 0 && r != -EADDRNOTAVAIL)
+    struct mapping_record before = mapping->record, moved = mapping->record;
+    bool found = find_place(server, &moved, address);
+    int r = tick_put(server, mapping, found ? &moved : NULL, NULL);
+    if (r < 0 || before.state != MAPPING_STATE_LIVE)
         return r;
-    moved.external_address = external.address;
-    moved.external_port = external.port;
-    bool is_live = moved.state == MAPPING_STATE_LIVE;
-    r = tick_put(server, mapping, r == 0 ? &moved : NULL, NULL);
     /* Not again when a move that was taken back is tried once more: nothing was granted there since. */
-    if (r == 0 && is_live && epoch_zero_of(server, &internal_address) < server->stranded_since_ns)
-        r = tick_reset_subscriber_epoch(server, &internal_address, now_ns);
+    r = restart_epochs(server, &before, server->stranded_since_ns, now_ns);
+    if (r == 0 && found)
+        tell_update(server, now_ns, &moved);
+    else if (r == 0 && before.prefer_failure)
+        tell_lost(server, now_ns, &before);
     return r;
 }
 
@@ -202,22 +269,118 @@ static int move_stranded(struct server *server, uint64_t now_ns)
     return r;
 }
 
+static bool is_forbidden(const struct server *server, const struct mapping_record *record)
+{
+    if (!can_be_cleared(record))
+        return false;
+    if (!claim_is_permitted(server, &record->internal_address))
+        return true;
+    if (record->third_party &&
+        !operation_may_name(server, &record->client_address, &record->internal_address))
+        return true;
+    if (record->kind == MAPPING_KIND_PEER)
+        return !server->settings.peer;
+    if (!ip_address_is_ipv4(&record->external_address))
+        return false;
+    return record->external_port == 0
+               ? !server->settings.whole_ports
+               : !external_space_is_allowed(&server->table.external, record->protocol,
+                                            record->external_port);
+}
+
+static bool matches_forbidden(const struct gathering *gathering,
+                              const struct mapping_record *record)
+{
+    return is_forbidden(gathering->server, record);
+}
+
+bool maintenance_is_unsettled(const struct server *server, const struct change *change)
+{
+    const struct mapping_record *any = change->had_before ? &change->before : &change->after;
+    return any->kind == MAPPING_KIND_STATIC ||
+           (change->had_before && is_forbidden(server, &change->before));
+}
+
+static int make_statics(struct server *server, uint64_t now_ns)
+{
+    int r = statics_make(server, now_ns);
+    server->unsettled = r == -ENOMEM;
+    return r;
+}
+
+/* Makes true what the settings say. */
+static int settle(struct server *server, uint64_t now_ns)
+{
+    struct gathering gathering = {.matches = matches_forbidden, .server = server};
+    int r = mapping_table_for_each(&server->table, gather, &gathering);
+    if (r == 0)
+        r = take_away_gathered(server, &gathering, now_ns);
+    free(gathering.items);
+    server->unsettled = r < 0;
+    return r < 0 ? r : make_statics(server, now_ns);
+}
+
 int server_set_external_addresses(struct server *server, uint64_t now_ns,
                                   const struct ip_address *addresses, size_t n_addresses)
 {
+    const struct ip_address *first = external_space_first_active(&server->table.external);
+    struct ip_address before = first ? *first : IP_ADDRESS_ANY_IPV6;
     int r = external_space_set_active(&server->table.external, addresses, n_addresses);
     if (r < 0)
         return r;
+    first = external_space_first_active(&server->table.external);
+    if (first && !ip_address_equal(first, &before))
+        tell_address(server, now_ns);
     server->stranded = true;
     server->stranded_since_ns = now_ns;
-    return move_stranded(server, now_ns);
+    r = move_stranded(server, now_ns);
+    if (r == 0)
+        r = server->unsettled ? settle(server, now_ns) : make_statics(server, now_ns);
+    else
+        server->unsettled = true;
+    return r == -EADDRINUSE
+               ? 0
+               : r; /* the settings contradict themselves, as server_set_settings() said */
 }
 
-void server_advance(struct server *server, uint64_t now_ns)
+/* Who had an Epoch with others that has it alone now, or the reverse, cannot be told apart: everybody's restarts. */
+static int take_subscriber_lengths(struct server *server, uint64_t now_ns,
+                                   const struct server_settings *settings)
 {
-    if (now_ns < server->retry_not_before_ns)
-        return;
-    if (server->stranded && move_stranded(server, now_ns) < 0) {
+    uint8_t length_ipv4 = settings->subscriber_length_ipv4 ? settings->subscriber_length_ipv4 : 128;
+    uint8_t length_ipv6 = settings->subscriber_length_ipv6 ? settings->subscriber_length_ipv6 : 128;
+    if (length_ipv4 == server->table.subscriber_length_ipv4 &&
+        length_ipv6 == server->table.subscriber_length_ipv6)
+        return 0;
+    if (!list_is_empty(&server->own_epochs))
+        server_reset_epoch(server, now_ns);
+    return tick_set_subscriber_lengths(server, length_ipv4, length_ipv6);
+}
+
+int server_set_settings(struct server *server, uint64_t now_ns,
+                        const struct server_settings *settings)
+{
+    int r = take_subscriber_lengths(server, now_ns, settings);
+    if (r == 0)
+        r = mapping_table_set_ranges(&server->table, settings->external_ports,
+                                     settings->n_external_ports);
+    if (r < 0)
+        return r;
+    server_take_settings(server, settings);
+    return settle(server, now_ns);
+}
+
+static int do_overdue(struct server *server, uint64_t now_ns)
+{
+    int r = server->stranded ? move_stranded(server, now_ns) : 0;
+    if (r == 0 && server->unsettled && settle(server, now_ns) == -ENOMEM)
+        r = -ENOMEM;
+    return r;
+}
+
+static void do_due(struct server *server, uint64_t now_ns)
+{
+    if (do_overdue(server, now_ns) < 0) {
         server->retry_not_before_ns = now_ns + COMMIT_RETRY_NS;
         return;
     }
@@ -231,4 +394,11 @@ void server_advance(struct server *server, uint64_t now_ns)
             return;
         }
     }
+}
+
+void server_advance(struct server *server, uint64_t now_ns)
+{
+    if (now_ns >= server->retry_not_before_ns)
+        do_due(server, now_ns);
+    tell_advance(server, now_ns);
 }

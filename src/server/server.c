@@ -12,11 +12,16 @@
 #include "base/time.h"
 #include "server/internal.h"
 
-static void take_settings(struct server *server, const struct server_settings *settings)
+void server_take_settings(struct server *server, const struct server_settings *settings)
 {
     server->settings = *settings;
+    if (settings->subscriber_length_ipv4 == 0)
+        server->settings.subscriber_length_ipv4 = 128;
+    if (settings->subscriber_length_ipv6 == 0)
+        server->settings.subscriber_length_ipv6 = 128;
     server->capabilities = (struct pcp_capabilities){
         .map = true,
+        .peer = settings->peer,
         .announce = true,
         .prefer_failure = settings->prefer_failure,
         .filter = true,
@@ -28,13 +33,17 @@ struct server *server_new(const struct server_settings *settings, struct random_
     struct server *server = calloc(1, sizeof(*server));
     if (!server)
         return NULL;
-    take_settings(server, settings);
+    server_take_settings(server, settings);
     server->random = random;
     server->next_id = 1;
     list_init(&server->own_epochs);
     server->tick_number = 1;
     mapping_table_init(&server->table, random, settings->external_ports,
                        settings->n_external_ports);
+    server->table.subscriber_length_ipv4 = server->settings.subscriber_length_ipv4;
+    server->table.subscriber_length_ipv6 = server->settings.subscriber_length_ipv6;
+    rate_limit_init(&server->rate, random);
+    tell_init(server);
     tick_init(&server->ticks[0]);
     tick_init(&server->ticks[1]);
     server->deciding = &server->ticks[0];
@@ -48,6 +57,7 @@ void server_free(struct server *server)
 {
     if (!server)
         return;
+    tell_deinit(server);
     tick_deinit(&server->ticks[0]);
     tick_deinit(&server->ticks[1]);
     change_set_deinit(&server->debt);
@@ -58,13 +68,27 @@ void server_free(struct server *server)
     free(server);
 }
 
+static bool endpoints_are_sound(const struct mapping_record *record)
+{
+    bool is_ipv4 = ip_address_is_ipv4(&record->internal_address);
+    if (ip_address_is_ipv4(&record->external_address) != is_ipv4)
+        return false;
+    if (!is_ipv4 && (record->internal_port != record->external_port ||
+                     !ip_address_equal(&record->internal_address, &record->external_address)))
+        return false;
+    if (record->internal_port == 0 || record->external_port == 0)
+        return record->internal_port == record->external_port && record->kind == MAPPING_KIND_MAP;
+    return external_protocol_has_ports(record->protocol);
+}
+
 static bool record_is_sound(const struct mapping_record *record)
 {
     if (record->state != MAPPING_STATE_LIVE && record->state != MAPPING_STATE_HELD)
         return false;
-    return record->kind == MAPPING_KIND_MAP && ip_address_is_ipv4(&record->internal_address) &&
-           ip_address_is_ipv4(&record->external_address) && record->internal_port != 0 &&
-           record->external_port != 0 && external_protocol_has_ports(record->protocol);
+    if (record->kind == MAPPING_KIND_PEER && record->remote_port == 0)
+        return false;
+    return (record->kind == MAPPING_KIND_MAP || record->kind == MAPPING_KIND_PEER) &&
+           endpoints_are_sound(record);
 }
 
 int server_restore_mapping(struct server *server, const struct mapping_record *record)
@@ -77,9 +101,20 @@ int server_restore_mapping(struct server *server, const struct mapping_record *r
     return r;
 }
 
+/*
+ * The prefixes may have been others when it was stored. The Epoch of a smaller one is that of all it is part of now; that of a larger one, whose
+ * members nobody knows, is everybody's: a reset too many costs a refresh, one too few hides a loss.
+ */
 int server_restore_epoch(struct server *server, const struct store_epoch *epoch)
 {
-    return set_own_epoch(server, &epoch->subscriber.address, epoch->epoch_zero_ns) ? 0 : -ENOMEM;
+    const struct ip_prefix *stored = &epoch->subscriber;
+    struct ip_prefix now = mapping_table_subscriber_prefix(&server->table, &stored->address);
+    if (stored->length < now.length) {
+        if (epoch->epoch_zero_ns > server->epoch_floor_ns)
+            server->epoch_floor_ns = epoch->epoch_zero_ns;
+        return 0;
+    }
+    return set_own_epoch(server, &stored->address, epoch->epoch_zero_ns) ? 0 : -ENOMEM;
 }
 
 /* Epochs of their own that are not later than the common one say nothing any more. */
@@ -99,7 +134,9 @@ static void drop_stale_epochs(struct server *server)
 
 void server_start(struct server *server, uint64_t epoch_zero_ns, uint64_t next_id)
 {
-    server->epoch_zero_ns = epoch_zero_ns;
+    server->epoch_zero_ns =
+        epoch_zero_ns > server->epoch_floor_ns ? epoch_zero_ns : server->epoch_floor_ns;
+    server->unsettled = true;
     if (next_id > server->next_id)
         server->next_id = next_id;
     drop_stale_epochs(server);
@@ -110,6 +147,12 @@ void server_reset_epoch(struct server *server, uint64_t now_ns)
     server->epoch_zero_ns = now_ns;
     server->deciding->stamp = true;
     drop_stale_epochs(server);
+    tell_all(server, now_ns);
+}
+
+void server_announce(struct server *server, uint64_t now_ns)
+{
+    tell_all(server, now_ns);
 }
 
 void server_stamp_clock(struct server *server)
@@ -124,19 +167,23 @@ static void receive_announce(struct server *server, uint64_t now_ns,
     answer_success(server, now_ns, datagram, &response, false);
 }
 
-void server_receive(struct server *server, uint64_t now_ns, const struct datagram *datagram)
+static bool may_name_others(const struct server *server, const struct ip_address *source)
+{
+    for (size_t i = 0; i < server->settings.n_third_parties; i++)
+        if (ip_prefix_contains(&server->settings.third_parties[i].source, source))
+            return true;
+    return false;
+}
+
+static void receive_pcp(struct server *server, uint64_t now_ns, const struct datagram *datagram)
 {
     struct pcp_request request;
     enum pcp_result result = PCP_RESULT_SUCCESS;
+    struct pcp_capabilities capabilities = server->capabilities;
+    capabilities.third_party = may_name_others(server, &datagram->source.address);
 
-    server->counters.n_requests++;
-    if (!tick_has_room(server)) {
-        server->counters.n_overloads++;
-        server->counters.n_dropped++;
-        return;
-    }
     switch (pcp_request_decode(datagram->data, datagram->size_bytes, &datagram->source.address,
-                               &server->capabilities, &request, &result)) {
+                               &capabilities, &request, &result)) {
     case PCP_VERDICT_DROP:
         server->counters.n_dropped++;
         return;
@@ -148,17 +195,27 @@ void server_receive(struct server *server, uint64_t now_ns, const struct datagra
     }
     if (request.opcode == PCP_OPCODE_MAP)
         map_receive(server, now_ns, datagram, &request);
+    else if (request.opcode == PCP_OPCODE_PEER)
+        peer_receive(server, now_ns, datagram, &request);
     else
         receive_announce(server, now_ns, datagram);
 }
 
-int server_set_settings(struct server *server, const struct server_settings *settings)
+void server_receive(struct server *server, uint64_t now_ns, const struct datagram *datagram)
 {
-    int r = mapping_table_set_ranges(&server->table, settings->external_ports,
-                                     settings->n_external_ports);
-    if (r == 0)
-        take_settings(server, settings);
-    return r;
+    server->counters.n_requests++;
+    if (!rate_limit_permits(&server->rate, now_ns, &datagram->source.address,
+                            server->settings.rate_per_s, server->settings.rate_burst)) {
+        server->counters.n_limited++;
+        server->counters.n_dropped++;
+    } else if (!tick_has_room(server)) {
+        server->counters.n_overloads++;
+        server->counters.n_dropped++;
+    } else if (server->settings.natpmp && datagram->size_bytes > 0 && datagram->data[0] == 0) {
+        natpmp_receive(server, now_ns, datagram);
+    } else {
+        receive_pcp(server, now_ns, datagram);
+    }
 }
 
 uint64_t epoch_zero_of(const struct server *server, const struct ip_address *client)

@@ -30,6 +30,35 @@
 #define SERVER_PORT_RANGES_MAX 64
 #define SERVER_PREFIXES_MAX 64
 #define SERVER_RESULTS 32
+#define SERVER_THIRD_PARTIES_MAX 32
+#define SERVER_STATICS_MAX 256
+
+/* `source` may name addresses of `target` in THIRD_PARTY. */
+struct server_third_party {
+    struct ip_prefix source, target;
+};
+
+/* A mapping of the configuration: no nonce, no end. */
+struct server_static {
+    struct endpoint internal; /* port 0: all ports */
+    struct endpoint external; /* address any: the first external one */
+    uint8_t protocol;
+};
+
+enum server_nonce_policy {
+    SERVER_NONCE_STRICT,          /* RFC 6887 s11.3: another nonce is NOT_AUTHORIZED */
+    SERVER_NONCE_ADOPT_SAME_HOST, /* a request from the internal address itself takes its mapping over */
+};
+
+/*
+ * Flows that exist without us, from conntrack: where the internal endpoint appears outside. 0; -ENOENT when there is no such flow; -errno. Must
+ * answer at once.
+ */
+struct server_flow_source {
+    int (*find)(struct server_flow_source *source, uint8_t protocol,
+                const struct endpoint *internal, const struct endpoint *remote,
+                struct endpoint *ret_external);
+};
 
 struct server_settings {
     struct port_range external_ports[SERVER_PORT_RANGES_MAX];
@@ -37,12 +66,31 @@ struct server_settings {
     struct ip_prefix internal_prefixes[SERVER_PREFIXES_MAX]; /* who may have mappings */
     size_t n_internal_prefixes;
     uint32_t lifetime_min_s, lifetime_max_s;
+    /*
+     * Who is one subscriber, with one quota and one Epoch: all internal addresses alike in so many bits (of 128) of IPv4 and of IPv6. 0 is 128: each
+     * address.
+     */
+    uint8_t subscriber_length_ipv4, subscriber_length_ipv6;
     uint32_t mappings_per_subscriber;
     uint32_t mappings_total;
     uint32_t filters_per_mapping;
     uint32_t
         recycle_delay_s; /* how long the external port of a gone mapping is held back (RFC 6887 s15) */
     bool prefer_failure;
+    bool peer;   /* offer PEER */
+    bool natpmp; /* answer NAT-PMP (RFC 6886) */
+    bool
+        whole_ports; /* offer mappings of all ports of a protocol, and of all protocols, on IPv4 too */
+    /* Who may make mappings for whom with THIRD_PARTY (RFC 6887 s13.1). */
+    struct server_third_party third_parties[SERVER_THIRD_PARTIES_MAX];
+    size_t n_third_parties;
+    struct server_static statics[SERVER_STATICS_MAX];
+    size_t n_statics;
+    enum server_nonce_policy nonce_policy;
+    /* Requests per second and source address, and how many at once; 0: no limit. */
+    uint32_t rate_per_s, rate_burst;
+    /* Finds flows of the hosts behind us, for PEER; may be NULL. */
+    struct server_flow_source *flows;
 };
 
 enum server_outcome {
@@ -70,6 +118,8 @@ struct server_counters {
     uint64_t n_responses;             /* answers released */
     uint64_t results[SERVER_RESULTS]; /* of them, by result code */
     uint64_t n_repeated;              /* answered from the table without a commit */
+    uint64_t n_adopted;               /* mappings taken over with another nonce (nonce policy) */
+    uint64_t n_limited;               /* datagrams dropped by the rate limit */
     uint64_t n_commits, n_commits_failed;
     uint64_t n_overloads; /* datagrams dropped because a tick was full */
 };
@@ -106,9 +156,13 @@ uint64_t server_next_deadline_ns(const struct server *server);
 MUST_CHECK int server_set_external_addresses(struct server *server, uint64_t now_ns,
                                              const struct ip_address *addresses,
                                              size_t n_addresses);
-/* Other settings from now on. Granted mappings stay until they end. 0 or -ENOMEM. */
-MUST_CHECK int server_set_settings(struct server *server, const struct server_settings *settings);
-
+/*
+ * Other settings from now on. Mappings they do not permit any more end, and their subscribers' Epochs restart; static mappings become those of the
+ * settings. 0; -EADDRINUSE when a static mapping cannot have its external endpoint, or -ENOMEM: then the change is carried out in part, and the
+ * reset Epoch says so.
+ */
+MUST_CHECK int server_set_settings(struct server *server, uint64_t now_ns,
+                                   const struct server_settings *settings);
 enum server_clear_scope { SERVER_CLEAR_ALL, SERVER_CLEAR_SUBSCRIBER, SERVER_CLEAR_ID };
 /*
  * The operator removes mappings; the subscribers concerned get an Epoch from zero (draft-boucadair-pcp-failure s3.2), all others see theirs
@@ -120,6 +174,22 @@ MUST_CHECK int server_clear(struct server *server, uint64_t now_ns, enum server_
 void server_reset_epoch(struct server *server, uint64_t now_ns);
 /* Has the clock record written with the next tick, even if nothing else is. */
 void server_stamp_clock(struct server *server);
+
+/*
+ * An announcement to everybody (RFC 6887 s14.1), to be sent by multicast on every inside interface: PCP's and, where offered, NAT-PMP's.
+ */
+struct server_announcement {
+    uint8_t pcp[24], natpmp[12];
+    size_t pcp_size_bytes, natpmp_size_bytes; /* 0: none */
+};
+/* True when one is due now. The schedule runs by server_advance(). */
+bool server_take_announcement(struct server *server, uint64_t now_ns,
+                              struct server_announcement *ret_announcement);
+/*
+ * Begins the schedule of announcements: we are new here. Where subscribers have Epochs of their own only NAT-PMP's are made: a common Epoch told to
+ * all would read as a loss to them.
+ */
+void server_announce(struct server *server, uint64_t now_ns);
 
 /* True when server_seal() would hand out a tick. */
 bool server_wants_commit(const struct server *server, uint64_t now_ns);

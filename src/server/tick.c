@@ -13,7 +13,9 @@
 #include "base/writer.h"
 #include "server/internal.h"
 
-#define EPOCH_OFFSET 8 /* in a response's header, RFC 6887 s7.2 */
+/* Where a response has its Epoch (RFC 6887 s7.2, RFC 6886 s3.3). */
+#define EPOCH_OFFSET 8
+#define NATPMP_EPOCH_OFFSET 4
 
 void tick_init(struct tick *tick)
 {
@@ -46,6 +48,7 @@ static void tick_clear(struct tick *tick)
     change_set_clear(&tick->changes);
     tick->n_epochs = 0;
     tick->stamp = false;
+    tick->has_statics = false;
     reply_batch_clear(&tick->replies);
 }
 
@@ -56,7 +59,7 @@ bool tick_has_room(const struct server *server)
            server->outbox.n_replies < TICK_REPLIES_MAX;
 }
 
-static bool tick_has_changes(const struct tick *tick)
+bool tick_has_changes(const struct tick *tick)
 {
     return tick->changes.n_items > 0 || tick->n_epochs > 0 || tick->stamp;
 }
@@ -107,7 +110,11 @@ int reply_batch_append(struct reply_batch *batch, const struct datagram *request
     int r = append_octets(batch, response, size_bytes, &reply.response_offset);
     if (r == 0 && keep_request) {
         reply.request_size_bytes = request->size_bytes;
+        static const uint8_t zeros[REQUEST_ROOM(0)];
+        size_t padding = REQUEST_ROOM(request->size_bytes) - request->size_bytes, ignored;
         r = append_octets(batch, request->data, request->size_bytes, &reply.request_offset);
+        if (r == 0)
+            r = append_octets(batch, zeros, padding, &ignored);
     }
     if (r < 0)
         return r;
@@ -136,7 +143,9 @@ int release_reply(struct server *server, const struct datagram *request, const v
 static void refresh_epoch(const struct reply_batch *batch, const struct reply *reply,
                           uint64_t now_ns)
 {
-    struct writer writer = writer_init(batch->octets + reply->response_offset + EPOCH_OFFSET, 4);
+    uint8_t *response = batch->octets + reply->response_offset;
+    struct writer writer =
+        writer_init(response + (response[0] == 0 ? NATPMP_EPOCH_OFFSET : EPOCH_OFFSET), 4);
     writer_u32(&writer, epoch_since(reply->epoch_zero_ns, now_ns));
 }
 
@@ -192,6 +201,7 @@ int tick_put(struct server *server, struct mapping *before, const struct mapping
 {
     const struct ip_address address =
         before ? before->record.internal_address : after->internal_address;
+    const uint8_t kind = before ? before->record.kind : after->kind;
     struct mapping *mapping = NULL;
 
     /* Kept alive while its change is on the way, so that answers about it know to wait. */
@@ -209,6 +219,7 @@ int tick_put(struct server *server, struct mapping *before, const struct mapping
         return r;
     }
     subscriber->last_change_tick = server->tick_number;
+    server->deciding->has_statics |= kind == MAPPING_KIND_STATIC;
     if (ret_mapping)
         *ret_mapping = mapping;
     return 0;
@@ -240,7 +251,8 @@ struct subscriber *set_own_epoch(struct server *server, const struct ip_address 
         list_append(&server->own_epochs, &subscriber->of_own_epochs);
     else
         mapping_table_unref_subscriber(&server->table, subscriber);
-    subscriber->epoch_zero_ns = epoch_zero_ns;
+    if (epoch_zero_ns > subscriber->epoch_zero_ns)
+        subscriber->epoch_zero_ns = epoch_zero_ns;
     return subscriber;
 }
 
@@ -249,10 +261,10 @@ int tick_reset_subscriber_epoch(struct server *server, const struct ip_address *
 {
     struct tick *tick = server->deciding;
     struct subscriber *known = mapping_table_find_subscriber(&server->table, address);
-    if (known && known->epoch_zero_ns == now_ns) {
+    if (known)
         known->last_change_tick = server->tick_number;
-        return 0;
-    }
+    if (epoch_zero_of(server, address) == now_ns)
+        return 0; /* with an earlier change of this moment, or everybody's */
     struct store_epoch *epochs =
         grow(tick->epochs, &tick->n_epochs_allocated, tick->n_epochs + 1, sizeof(*epochs));
     if (!epochs)
@@ -263,10 +275,34 @@ int tick_reset_subscriber_epoch(struct server *server, const struct ip_address *
         return -ENOMEM;
     subscriber->last_change_tick = server->tick_number;
     epochs[tick->n_epochs++] = (struct store_epoch){
-        .subscriber = {.address = *address, .length = 128},
+        .subscriber = mapping_table_subscriber_prefix(&server->table, address),
         .epoch_zero_ns = now_ns,
     };
     return 0;
+}
+
+static void append_pending(const struct tick *tick, struct ip_address *addresses, size_t *n)
+{
+    for (size_t i = 0; i < tick->changes.n_items; i++)
+        addresses[(*n)++] = *changed_subscriber(&tick->changes.items[i]);
+}
+
+int tick_set_subscriber_lengths(struct server *server, uint8_t length_ipv4, uint8_t length_ipv6)
+{
+    struct mapping_table *table = &server->table;
+    size_t n_changes = server->deciding->changes.n_items + server->committing->changes.n_items;
+    struct ip_address *pending = calloc(n_changes + 1, sizeof(*pending));
+    if (!pending)
+        return -ENOMEM;
+    size_t n_pending = 0;
+    append_pending(server->deciding, pending, &n_pending);
+    append_pending(server->committing, pending, &n_pending);
+    int r =
+        mapping_table_set_subscriber_lengths(table, length_ipv4, length_ipv6, pending, n_pending);
+    for (size_t i = 0; r == 0 && i < n_pending; i++)
+        mapping_table_find_subscriber(table, &pending[i])->last_change_tick = server->tick_number;
+    free(pending);
+    return r;
 }
 
 /* Something the store must be told that nobody waits for: after a failure it is tried again at intervals. */
@@ -289,29 +325,37 @@ uint64_t tick_retry_ns(const struct server *server)
     return !server->in_flight && is_owing(server) ? server->retry_not_before_ns : TIME_NEVER;
 }
 
+/* Static mappings are the configuration's to remember. */
+static int append_stored(struct change_set *set, const struct change_set *part)
+{
+    for (size_t i = 0; i < part->n_items; i++) {
+        const struct change *change = &part->items[i];
+        const struct mapping_record *any = change->had_before ? &change->before : &change->after;
+        int r = 0;
+        if (any->kind != MAPPING_KIND_STATIC)
+            r = change_set_append(set, change->had_before ? &change->before : NULL,
+                                  change->has_after ? &change->after : NULL);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
 static int gather_store_changes(struct server *server, struct server_commit *commit)
 {
     const struct change_set *changes = &server->committing->changes;
     commit->store.changes = changes->items;
     commit->store.n_changes = changes->n_items;
-    if (server->debt.n_items == 0)
+    if (server->debt.n_items == 0 && !server->committing->has_statics)
         return 0;
 
     change_set_clear(&server->store_changes);
-    const struct change_set *parts[2] = {&server->debt, changes};
-    for (size_t part = 0; part < 2; part++) {
-        for (size_t i = 0; i < parts[part]->n_items; i++) {
-            const struct change *change = &parts[part]->items[i];
-            int r = change_set_append(&server->store_changes,
-                                      change->had_before ? &change->before : NULL,
-                                      change->has_after ? &change->after : NULL);
-            if (r < 0)
-                return r;
-        }
-    }
+    int r = append_stored(&server->store_changes, &server->debt);
+    if (r == 0)
+        r = append_stored(&server->store_changes, changes);
     commit->store.changes = server->store_changes.items;
     commit->store.n_changes = server->store_changes.n_items;
-    return 0;
+    return r;
 }
 
 static void turn_tick(struct server *server)
@@ -370,23 +414,32 @@ static bool take_back_tick(struct server *server, const struct tick *tick)
         const struct change *change = &tick->changes.items[i - 1];
         if (take_back(server, change) < 0)
             whole = false;
-        if (change->had_before &&
+        if (change->had_before && ip_address_is_ipv4(&change->before.external_address) &&
             !external_space_is_active(&server->table.external, &change->before.external_address))
             server->stranded = true;
+        if (maintenance_is_unsettled(server, change))
+            server->unsettled = true;
     }
     return whole;
 }
 
-/* Over its own request, whose place is as long: telling of a failure needs no memory. */
+/*
+ * Over its own request, whose place is long enough: telling of a failure needs no memory.
+ */
 static void fail_reply(const struct server *server, const struct reply_batch *batch,
                        struct reply *reply, enum pcp_result result)
 {
     uint8_t response[PCP_SIZE_MAX];
     uint8_t *request = batch->octets + reply->request_offset;
-    int size = pcp_response_encode_error(request, reply->request_size_bytes, result,
+    int size;
+    if (request[0] == 0)
+        size = natpmp_encode_failure(request, reply->request_size_bytes, result, response,
+                                     sizeof(response));
+    else
+        size = pcp_response_encode_error(request, reply->request_size_bytes, result,
                                          error_lifetime_s(result), 0, response, sizeof(response));
-    /* Only requests of whole length are held (RFC 6887 s8.2). */
-    assert(size >= 0 && (size_t) size == reply->request_size_bytes);
+    /* Only requests that could be decoded are held. */
+    assert(size >= 0 && (size_t) size <= REQUEST_ROOM(reply->request_size_bytes));
     memcpy(request, response, (size_t) size);
     reply->result = (uint8_t) result;
     reply->response_offset = reply->request_offset;

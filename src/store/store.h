@@ -38,7 +38,7 @@ struct store_commit {
     const struct change
         *changes; /* PUT of `after`, or removal of `before.id` when there is no after */
     size_t n_changes;
-    const struct store_epoch *epochs; /* upserts by subscriber */
+    const struct store_epoch *epochs; /* upserts by subscriber, removals where epoch_zero_ns is 0 */
     size_t n_epochs;
     const struct store_clock *clock;
 };

@@ -128,7 +128,7 @@ static enum pcp_result read_option(struct pcp_option_frame *frame,
 {
     const struct pcp_option_descriptor *descriptor = pcp_option_find(frame->code);
 
-    /* RFC 6887 s12.2 fixes this answer without asking whether the server offers the option. */
+    /* RFC 6887 s12.1 fixes this answer without asking whether the server offers the option. */
     if (frame->code == PCP_OPTION_PREFER_FAILURE && request->opcode == PCP_OPCODE_PEER)
         return PCP_RESULT_MALFORMED_REQUEST;
     if (descriptor && offers_option(capabilities, frame->code))

@@ -46,14 +46,30 @@ def session_lab(root_only):
         end(labs)
 
 
+@pytest.fixture(scope="module")
+def module_labs(root_only):
+    """Makes labs for all tests of a module: module_labs(nat_pmp=False, ...)."""
+    labs = []
+    yield lambda **server: started(labs, lab_module.configuration(**server))
+    end(labs)
+
+
+@pytest.fixture(scope="module")
+def module_lab(request, module_labs):
+    """One lab for the tests of a module that names its settings in LAB_SETTINGS."""
+    return module_labs(**request.module.LAB_SETTINGS)
+
+
 @pytest.fixture
-def lab(session_lab, request):
-    """The session's lab; the daemon must outlive the test."""
-    request.node.labs = [session_lab]
-    before = session_lab.pid()
+def lab(request):
+    """The module's lab if it has one, else the session's; the daemon must outlive the test."""
+    own = hasattr(request.module, "LAB_SETTINGS")
+    shared = request.getfixturevalue("module_lab" if own else "session_lab")
+    request.node.labs = [shared]
+    before = shared.pid()
     assert before, "holdfastd does not run"
-    yield session_lab
-    assert session_lab.pid() == before, "holdfastd ended during the test"
+    yield shared
+    assert shared.pid() == before, "holdfastd ended during the test"
 
 
 @pytest.fixture
@@ -87,6 +103,13 @@ def ports(port_numbers):
 @pytest.fixture
 def client(lab):
     new = lab.host.client()
+    yield new
+    new.close()
+
+
+@pytest.fixture
+def client6(lab):
+    new = lab.host.client6()
     yield new
     new.close()
 

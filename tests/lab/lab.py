@@ -17,6 +17,7 @@ import socket
 import subprocess
 import threading
 import time
+from socket import AF_INET, AF_INET6
 
 import pcp
 
@@ -28,14 +29,27 @@ GATEWAY = "10.77.0.1"
 EXTERNAL = "203.0.113.1"
 INET = "203.0.113.100"
 ADDRESSES = {"gw": GATEWAY, "host": "10.77.0.2", "host2": "10.77.0.3", "inet": INET}
+INET6 = "2001:db8:77::100"
+ADDRESSES6 = {"gw": "fd77::1", "host": "fd77::2", "host2": "fd77::3", "inet": INET6}
+PROTOCOL_NAMES = {
+    pcp.ALL: "all",
+    pcp.ICMP: "ICMP",
+    pcp.TCP: "TCP",
+    pcp.UDP: "UDP",
+    pcp.DCCP: "DCCP",
+    pcp.ICMPV6: "ICMPv6",
+    pcp.SCTP: "SCTP",
+    pcp.UDPLITE: "UDPLITE",
+}
 
-# Short lifetimes and a quota out of the way; tests that want something else say so.
+# Short lifetimes, a quota and a rate out of the way; tests that want something else say so.
 SERVER_SETTINGS = {
     "inside-interfaces": ["lan0"],
     "outside-interface": "wan0",
     "masquerade": True,
     "lifetime-min": 1,
     "mappings-per-subscriber": 10000,
+    "request-rate": 0,
 }
 
 CLONE_NEWNET = 0x40000000
@@ -83,13 +97,21 @@ def setting_text(value):
 
 
 def configuration(top=None, **server):
-    """A holdfastd.conf; underscores in names stand for hyphens, None leaves a setting out."""
+    """A holdfastd.conf; underscores in names stand for hyphens, None leaves a setting out.
+
+    `statics`: name -> settings of a section `static`.
+    """
+    statics = server.pop("statics", {})
     lines = [f"{name} = {setting_text(value)}" for name, value in (top or {}).items()]
     settings = dict(SERVER_SETTINGS)
     settings.update({name.replace("_", "-"): value for name, value in server.items()})
     lines.append("server {")
     lines += [f"    {n} = {setting_text(v)}" for n, v in settings.items() if v is not None]
     lines.append("}")
+    for name, static in statics.items():
+        lines.append(f"static {name} {{")
+        lines += [f"    {n.replace('_', '-')} = {setting_text(v)}" for n, v in static.items()]
+        lines.append("}")
     return "\n".join(lines) + "\n"
 
 
@@ -99,20 +121,29 @@ class Node:
         self.name = name
         self.namespace = f"{lab.name}-{name}"
         self.address = ADDRESSES[name]
+        self.address6 = ADDRESSES6[name]
 
-    def socket(self, kind, family=socket.AF_INET):
+    def socket(self, kind, family=AF_INET):
         with network_namespace(self.namespace):
             return socket.socket(family, kind)
 
-    def udp_socket(self, bound=("", 0)):
-        new = self.socket(socket.SOCK_DGRAM)
+    def socket_address(self, address, port):
+        """What bind() and sendto() take; an interface behind a `%` is looked up in the node."""
+        with network_namespace(self.namespace):
+            return socket.getaddrinfo(address, port, flags=socket.AI_NUMERICHOST)[0][4]
+
+    def udp_socket(self, bound=("", 0), family=None):
+        family = family or (AF_INET6 if ":" in bound[0] else AF_INET)
+        new = self.socket(socket.SOCK_DGRAM, family)
         new.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         new.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        if family == AF_INET6:
+            new.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         new.bind(bound)
         return new
 
-    def tcp_listener(self, port):
-        new = self.socket(socket.SOCK_STREAM)
+    def tcp_listener(self, port, family=AF_INET):
+        new = self.socket(socket.SOCK_STREAM, family)
         new.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         new.bind(("", port))
         new.listen(16)
@@ -121,7 +152,8 @@ class Node:
 
     def tcp_connect(self, target, timeout=3.0, port=0):
         """A connected socket; OSError when nobody answers in time."""
-        new = self.socket(socket.SOCK_STREAM)
+        family = AF_INET6 if ":" in target[0] else AF_INET
+        new = self.socket(socket.SOCK_STREAM, family)
         new.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         new.settimeout(timeout)
         try:
@@ -133,12 +165,25 @@ class Node:
             raise
         return new
 
+    def link_local(self):
+        """Its link-local address on eth0 (lan0 at the gateway), with the interface."""
+        device = "lan0" if self.name == "gw" else "eth0"
+        done = self.run("ip", "-j", "-6", "address", "show", "dev", device, "scope", "link")
+        addresses = [each for link in json.loads(done.stdout) for each in link.get("addr_info", [])]
+        return next(each["local"] for each in addresses if "local" in each) + "%" + device
+
+    def ip(self, *words):
+        self.run("ip", *words)
+
     def run(self, *command, check=True, **options):
         """A command in the node through `tools/lab exec`."""
         return self.lab.tool("exec", self.name, "--", *command, check=check, **options)
 
     def client(self, address=None):
         return pcp.Client(self, address_=address)
+
+    def client6(self):
+        return self.client(self.address6)
 
 
 class Lab:
@@ -229,11 +274,18 @@ class Lab:
         words = [f"--{name.replace('_', '-')}={value}" for name, value in filters.items()]
         return self.ctl_json("list", *words)["mappings"]
 
-    def mapping(self, protocol, internal):
-        """The one listed mapping of an internal endpoint ("address:port"), or None."""
-        name = {pcp.TCP: "TCP", pcp.UDP: "UDP"}[protocol]
+    def mapping(self, protocol, internal, kind=None):
+        """The one listed mapping of an internal endpoint ("address:port"), or None.
+
+        PEER mappings are only looked at when they are asked for, as there may be several.
+        """
+        name = PROTOCOL_NAMES[protocol]
         found = [
-            m for m in self.mappings() if m["internal"] == internal and m["protocol"] == name
+            m
+            for m in self.mappings()
+            if m["internal"] == internal
+            and m["protocol"] == name
+            and (m["kind"] == kind if kind else m["kind"] != "PEER")
         ]
         assert len(found) <= 1, found
         return found[0] if found else None
@@ -272,20 +324,85 @@ class Lab:
         }
 
     def assert_kernel_equals_list(self):
-        """Every listed mapping is in the kernel, in both directions, and nothing else is."""
-        listed = {(m["protocol"], m["external"]): m["internal"] for m in self.mappings()}
+        """Every listed mapping is in the kernel, in every set it belongs to, and nothing else is.
+
+        Gives (protocol, external endpoint) -> internal endpoint of the inbound map of ports.
+        """
+        expected = {name: {} for name in MAPPING_SETS}
+        for mapping in self.mappings():
+            for name, (key, data) in elements_of(mapping).items():
+                expected[name][key] = data
         table = self.kernel_table()
-        inbound = {
-            (k[0].upper(), f"{k[1]}:{k[2]}"): f"{d[0]}:{d[1]}" for k, d, _ in table["map4"]
+        found = {
+            name: {comparable(key): comparable(data) for key, data, _ in table[name]}
+            for name in MAPPING_SETS
         }
-        outbound = {
-            (k[0].upper(), f"{d[0]}:{d[1]}"): f"{k[1]}:{k[2]}" for k, d, _ in table["rev4"]
+        assert found == expected
+        return {
+            (key[0].upper(), f"{key[1]}:{key[2]}"): f"{data[0]}:{data[1]}"
+            for key, data, _ in table["map4"]
         }
-        live = {(k[0].upper(), f"{k[1]}:{k[2]}") for k, _, _ in table["live4"]}
-        assert inbound == listed
-        assert outbound == listed
-        assert live == {(protocol, internal) for (protocol, _), internal in listed.items()}
-        return listed
+
+    def conntrack(self, *words):
+        return self.gateway.run("conntrack", *words, check=False)
+
+
+MAPPING_SETS = [
+    role + scope
+    for role in ("map4", "rev4", "live4", "live6")
+    for scope in ("", "_peer", "_proto", "_all")
+]
+
+
+def split_endpoint(text):
+    address, port = text.rsplit(":", 1)
+    return address.strip("[]"), int(port)
+
+
+def protocol_number(name):
+    for number, known in PROTOCOL_NAMES.items():
+        if known.lower() == str(name).lower():
+            return number
+    known = {"ipv6-icmp": pcp.ICMPV6, "gre": 47, "esp": 50, "ah": 51}
+    return known.get(name) or int(name)
+
+
+def comparable(key):
+    """Protocols as numbers: nft(8) writes some by name and some not."""
+    if not isinstance(key, tuple):
+        return key
+    is_protocol = "." not in str(key[0]) and ":" not in str(key[0])
+    return (protocol_number(key[0]), *key[1:]) if is_protocol else key
+
+
+def elements_of(mapping):
+    """Set name -> (key, data) of the elements a listed mapping has, filters aside."""
+    protocol = protocol_number(mapping["protocol"])
+    internal, external = (split_endpoint(mapping[side]) for side in ("internal", "external"))
+    remote = split_endpoint(mapping["remote"]) if mapping["kind"] == "PEER" else ()
+    if remote:
+        scope = "_peer"
+    elif internal[1] != 0:
+        scope = ""
+    else:
+        scope = "_proto" if protocol else "_all"
+    whole = internal[1] == 0
+
+    def key(endpoint):
+        if whole:
+            return (protocol, endpoint[0]) if protocol else endpoint[0]
+        return (protocol, *endpoint, *remote)
+
+    def data(endpoint):
+        return endpoint[0] if whole else endpoint
+
+    if ":" in internal[0]:
+        return {f"live6{scope}": (key(internal), None)}
+    return {
+        f"map4{scope}": (key(external), data(internal)),
+        f"rev4{scope}": (key(internal), data(external)),
+        f"live4{scope}": (key(internal), None),
+    }
 
 
 def read_element(kind, element):
@@ -327,7 +444,7 @@ class UdpFlow:
                     break
                 data, source = self.receiver.recvfrom(2048)
                 if data == token:
-                    return source
+                    return source[:2]
         return None
 
     def is_blocked(self, tries=3):

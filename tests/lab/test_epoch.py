@@ -12,6 +12,7 @@ def seconds_later(client, answer, seconds):
     wait_for(lambda: client.announce().received - answer.received >= seconds, what="time going on")
 
 
+# [R-6887-8.5-1]
 def test_epoch_advances_one_per_second(lab, client):
     first = client.announce()
     seconds_later(client, first, 2)
@@ -19,6 +20,7 @@ def test_epoch_advances_one_per_second(lab, client):
     assert abs((second.epoch - first.epoch) - (second.received - first.received)) <= 1
 
 
+# [R-6887-7.2-5]
 def test_every_answer_carries_the_epoch(lab, client, port):
     now = client.announce().epoch
     whole = pcp.map_request(client.address, new_nonce(), UDP, port)
@@ -52,6 +54,7 @@ def test_epoch_goes_on_over_stops_and_kills(new_lab):
     assert abs(lab.status()["epoch"]["seconds"] - client.announce().epoch) <= 1
 
 
+# [R-6887-8.5-2]
 def test_lost_state_directory_gives_epoch_zero(new_lab):
     lab = new_lab()
     client = lab.host.client()
@@ -88,6 +91,7 @@ def test_volatile_mode_starts_from_zero_each_time(new_lab):
     assert lab.assert_kernel_equals_list() == {}
 
 
+# [R-6887-8.5-3]
 def test_external_address_changed_while_down_resets_the_epoch(new_lab):
     lab = new_lab()
     client, nonce = lab.host.client(), new_nonce()
@@ -103,6 +107,7 @@ def test_external_address_changed_while_down_resets_the_epoch(new_lab):
     lab.assert_kernel_equals_list()
 
 
+# [R-6887-8.5-4]
 def test_clear_restarts_the_epoch_of_those_concerned_only(new_lab):
     """And keeps it that way over a kill (draft-boucadair-pcp-failure-06 s3.2)."""
     lab = new_lab()

@@ -3,9 +3,10 @@
 HOLDFAST_KILLS says how often (default 12), HOLDFAST_SEED replays a run's requests and moments.
 The long run: HOLDFAST_KILLS=200 /usr/bin/python3 -m pytest tests/lab/test_kill_loop.py
 
-For every internal endpoint the model knows the last answered state and the one request that may be
-without an answer. After a restart the endpoint must be in one of the two states; the daemon's list
-and the kernel must agree with each other and with the model.
+All kinds of mappings are in play: MAP of both families with and without filters, of all ports and
+protocols, PEER, NAT-PMP. For every internal endpoint the model knows the last answered state and
+the one request that may be without an answer. After a restart the endpoint must be in one of the
+two states; the daemon's list and the kernel must agree with each other and with the model.
 """
 
 import os
@@ -16,12 +17,13 @@ import time
 from dataclasses import dataclass
 
 import pcp
-from lab import TOOL, wait_for
+from lab import INET, PROTOCOL_NAMES, TOOL, wait_for
 from pcp import TCP, UDP, Result
 
 KILLS = int(os.environ.get("HOLDFAST_KILLS", "12"))
 SEED = int(os.environ.get("HOLDFAST_SEED", "0")) or random.SystemRandom().randrange(1, 2**32)
-ENDPOINTS_PER_HOST = 150
+# Per host.
+ENDPOINTS = {"map": 80, "map6": 40, "peer": 40, "natpmp": 30}
 WINDOW = 24
 # Some end between two restarts.
 LIFETIMES = (3600, 7200, 7200, 2)
@@ -30,6 +32,12 @@ FILTERS = {
     (("198.51.100.0/24", 0),): pcp.filter_option("198.51.100.0", 120),
     (("192.0.2.1/32", 443), ("0.0.0.0/0", 53)): pcp.filter_option("192.0.2.1", 128, 443)
     + pcp.filter_option("0.0.0.0", 96, 53),
+}
+FILTERS6 = {
+    (): b"",
+    (("2001:db8:1::/48", 0),): pcp.filter_option("2001:db8:1::", 48),
+    (("2001:db8::1/128", 443), ("2001:db8::/32", 53)): pcp.filter_option("2001:db8::1", 128, 443)
+    + pcp.filter_option("2001:db8::", 32, 53),
 }
 
 
@@ -46,7 +54,7 @@ class Request:
 
 @dataclass
 class Mapping:
-    """One that was answered with SUCCESS."""
+    """One that was answered with SUCCESS. `nonce` is None for NAT-PMP."""
 
     nonce: bytes
     external_port: int
@@ -59,17 +67,32 @@ class Mapping:
 
 
 class Endpoint:
-    def __init__(self, host, protocol, port):
-        self.host, self.protocol, self.port = host, protocol, port
+    """An internal endpoint that MAP is asked for, on IPv4."""
+
+    kind = "MAP"
+    opcode = pcp.MAP
+    filters = FILTERS
+
+    def __init__(self, client, protocol, port, remote_port=0):
+        self.client, self.protocol, self.port = client, protocol, port
+        self.remote_port = remote_port
         self.mapping = None
         self.pending = None
 
     @property
     def name(self):
-        protocol = {TCP: "TCP", UDP: "UDP"}[self.protocol]
-        return (protocol, f"{self.host.address}:{self.port}")
+        """As it is listed: kind, protocol, internal endpoint, remote peer."""
+        address = self.client.address
+        internal = f"[{address}]:{self.port}" if ":" in address else f"{address}:{self.port}"
+        remote = f"{INET}:{self.remote_port}" if self.remote_port else None
+        return (self.kind, PROTOCOL_NAMES[self.protocol], internal, remote)
 
-    def ask(self, client, source, now):
+    @property
+    def key(self):
+        """As answers name it."""
+        return (self.client.address, self.opcode, self.protocol, self.port, self.remote_port)
+
+    def ask(self, source, now):
         """A create, renewal or delete, whatever fits."""
         suggested, filters, options = 0, (), b""
         if self.mapping and source.random() < 0.3:
@@ -80,9 +103,14 @@ class Endpoint:
         else:
             nonce, lifetime = source.randbytes(12), source.choice(LIFETIMES)
             suggested = source.choice((0, source.randrange(1024, 32768)))
-            filters, options = source.choice(list(FILTERS.items()))
-        octets = pcp.map_request(
-            client.address,
+            filters, options = source.choice(list(self.filters.items()))
+        octets = self.octets(nonce, suggested, lifetime, options)
+        self.pending = Request(octets, nonce, lifetime, filters, now)
+        self.client.send(octets)
+
+    def octets(self, nonce, suggested, lifetime, options):
+        return pcp.map_request(
+            self.client.address,
             nonce,
             self.protocol,
             self.port,
@@ -90,11 +118,13 @@ class Endpoint:
             lifetime=lifetime,
             options=options,
         )
-        self.pending = Request(octets, nonce, lifetime, filters, now)
-        client.send(octets)
+
+    def lifetime_expected(self, request, at):
+        """What a request makes of the lifetime, if it is carried out at that time."""
+        return request.lifetime
 
     def forget_ended(self, now):
-        """Near its end a mapping may be there or not: nothing is asked about it until it is gone."""
+        """Near its end a mapping may be there or not: it is left alone until it is gone."""
         if self.mapping and self.mapping.left(now) < -1 and not self.pending:
             self.mapping = None
 
@@ -103,23 +133,30 @@ class Endpoint:
 
     def answered(self, answer):
         request = self.pending
-        if not request or answer.nonce != request.nonce:
+        if not request or not self.is_answer(answer, request):
             # The second answer to a request that was sent twice.
             return
-        assert answer.result == Result.SUCCESS, (self.name, Result(answer.result).name)
+        assert answer.result == 0, (self.name, Result(answer.result).name)
         self.pending = None
         if request.lifetime == 0:
             assert answer.lifetime == 0
             self.mapping = None
             return
         # A renewal right after the last one is taken for a retransmission and tells what is left.
-        assert request.lifetime - 11 <= answer.lifetime <= request.lifetime
-        assert answer.external_address == "203.0.113.1"
-        if self.mapping:
-            assert answer.external_port == self.mapping.external_port, self.name
+        expected = self.lifetime_expected(request, answer.received)
+        assert expected - 11 <= answer.lifetime <= expected + 1, self.name
+        self.check_external(answer)
         self.mapping = Mapping(
             request.nonce, answer.external_port, answer.lifetime, request.filters, answer.received
         )
+
+    def is_answer(self, answer, request):
+        return answer.nonce == request.nonce
+
+    def check_external(self, answer):
+        assert answer.external_address == "203.0.113.1"
+        if self.mapping:
+            assert answer.external_port == self.mapping.external_port, self.name
 
     def check(self, listed, now):
         """`listed` is what the daemon says after the restart; adopts it."""
@@ -131,7 +168,7 @@ class Endpoint:
                 outcome = Mapping(
                     self.pending.nonce,
                     port,
-                    self.pending.lifetime,
+                    self.lifetime_expected(self.pending, self.pending.sent),
                     self.pending.filters,
                     self.pending.sent,
                 )
@@ -148,8 +185,8 @@ class Endpoint:
         if listed is None:
             return state.left(now) < 1
         return (
-            listed["nonce"] == state.nonce.hex()
-            and state.external_port in (None, int(listed["external"].split(":")[1]))
+            listed["nonce"] == (state.nonce.hex() if state.nonce else None)
+            and state.external_port in (None, external_port_of(listed))
             and -2 <= listed["lifetime_s"] - state.left(now) <= 4
             and tuple((f["remote"], f["remote_port"]) for f in listed["filters"]) == state.filters
         )
@@ -158,7 +195,90 @@ class Endpoint:
         self.pending = None
         self.mapping = state if listed else None
         if self.mapping:
-            state.external_port = int(listed["external"].split(":")[1])
+            state.external_port = external_port_of(listed)
+
+
+def external_port_of(listed):
+    return int(listed["external"].rsplit(":", 1)[1])
+
+
+class Endpoint6(Endpoint):
+    """The same on IPv6, where the external endpoint is the internal one; port 0: all ports."""
+
+    filters = FILTERS6
+
+    def check_external(self, answer):
+        assert (answer.external_address, answer.external_port) == (self.client.address, self.port)
+
+
+class PeerEndpoint(Endpoint):
+    """PEER, whose lifetime is never shortened. Several of them have one internal endpoint."""
+
+    kind = "PEER"
+    opcode = pcp.PEER
+    filters = {(): b""}
+
+    def octets(self, nonce, suggested, lifetime, options):
+        return pcp.peer_request(
+            self.client.address,
+            nonce,
+            self.protocol,
+            self.port,
+            INET,
+            self.remote_port,
+            lifetime=lifetime,
+        )
+
+    def lifetime_expected(self, request, at):
+        left = int(self.mapping.left(at)) if self.mapping else 0
+        return max(request.lifetime, left)
+
+
+class NatpmpEndpoint(Endpoint):
+    """NAT-PMP: no nonce, so an answer belongs to the last request for that port."""
+
+    opcode = "NAT-PMP"
+    filters = {(): b""}
+
+    def ask(self, source, now):
+        super().ask(source, now)
+        self.pending.nonce = None
+
+    def octets(self, nonce, suggested, lifetime, options):
+        return pcp.natpmp_map_request(self.protocol, self.port, suggested, lifetime)
+
+    def is_answer(self, answer, request):
+        return (answer.lifetime == 0) == (request.lifetime == 0)
+
+    def check_external(self, answer):
+        if self.mapping:
+            assert answer.external_port == self.mapping.external_port, self.name
+
+
+def endpoints_of(node, source):
+    """The endpoints of one host."""
+    client, client6 = node.client(), node.client6()
+    found = []
+    for number in range(ENDPOINTS["map"]):
+        found.append(Endpoint(client, source.choice((TCP, UDP)), 2000 + number))
+    for number in range(ENDPOINTS["map6"]):
+        found.append(Endpoint6(client6, source.choice((TCP, UDP, pcp.SCTP)), 2000 + number))
+    for protocol in (UDP, pcp.ALL, pcp.ICMPV6):
+        found.append(Endpoint6(client6, protocol, 0))
+    for number in range(ENDPOINTS["peer"]):
+        found.append(PeerEndpoint(client, UDP, 3000 + number // 2, 4000 + number))
+    for number in range(ENDPOINTS["natpmp"]):
+        found.append(NatpmpEndpoint(client, source.choice((TCP, UDP)), 5000 + number))
+    return [client, client6], found
+
+
+def key_of(client, answer):
+    """The endpoint an answer is about."""
+    if isinstance(answer, pcp.NatpmpResponse):
+        protocol = {number: protocol for protocol, number in pcp.NATPMP_MAP.items()}[answer.opcode]
+        return (client.address, "NAT-PMP", protocol, answer.internal_port, 0)
+    port = answer.remote_port if answer.opcode == pcp.PEER else 0
+    return (client.address, answer.opcode, answer.protocol, answer.internal_port, port)
 
 
 class Load:
@@ -166,13 +286,12 @@ class Load:
 
     def __init__(self, lab, source):
         self.source = source
-        self.clients = {node: node.client() for node in (lab.host, lab.host2)}
-        self.endpoints = [
-            Endpoint(node, source.choice((TCP, UDP)), 2000 + number)
-            for node in self.clients
-            for number in range(ENDPOINTS_PER_HOST)
-        ]
-        self.by_key = {(e.host, e.protocol, e.port): e for e in self.endpoints}
+        self.clients, self.endpoints = [], []
+        for node in (lab.host, lab.host2):
+            clients, endpoints = endpoints_of(node, source)
+            self.clients += clients
+            self.endpoints += endpoints
+        self.by_key = {e.key: e for e in self.endpoints}
         self.answers = 0
         self.last = None
 
@@ -185,14 +304,13 @@ class Load:
             idle = [e for e in self.endpoints if e.may_be_asked(now)]
             count = min(WINDOW - waiting, len(idle))
             for endpoint in self.source.sample(idle, max(count, 0)):
-                endpoint.ask(self.clients[endpoint.host], self.source, now)
-        sockets = {client.socket: node for node, client in self.clients.items()}
+                endpoint.ask(self.source, now)
+        sockets = {client.socket: client for client in self.clients}
         for readable in select.select(list(sockets), [], [], timeout)[0]:
             octets = readable.recvfrom(2048)[0]
-            answer = pcp.parse_response(octets, time.monotonic())
+            answer = pcp.parse_any(octets, time.monotonic())
             self.watch_epoch(answer)
-            key = (sockets[readable], answer.protocol, answer.internal_port)
-            self.by_key[key].answered(answer)
+            self.by_key[key_of(sockets[readable], answer)].answered(answer)
             self.answers += 1
 
     def watch_epoch(self, answer):
@@ -212,7 +330,7 @@ class Load:
     def retransmit(self):
         for endpoint in self.endpoints:
             if endpoint.pending:
-                self.clients[endpoint.host].send(endpoint.pending.octets)
+                endpoint.client.send(endpoint.pending.octets)
 
     def settle(self):
         """Every request gets its answer."""
@@ -256,41 +374,47 @@ def restart(lab, source):
         lab.start()
 
 
+def name_of(listed):
+    return (listed["kind"], listed["protocol"], listed["internal"], listed["remote"])
+
+
 def check(lab, load):
     now = time.monotonic()
-    listed = {(m["protocol"], m["internal"]): m for m in lab.mappings()}
+    listed = {name_of(m): m for m in lab.mappings()}
     for endpoint in load.endpoints:
         endpoint.check(listed.pop(endpoint.name, None), now)
     assert not listed, f"mappings nobody asked for: {listed}"
     check_kernel(lab, load)
 
 
-def surplus_elements(lab, load):
-    """Elements beyond those of the model, which must all be there.
-
-    A mapping in its last second may be there or not.
-    """
-    kernel = lab.kernel_mappings()
-    now = time.monotonic()
-    for endpoint in load.endpoints:
-        if endpoint.mapping:
-            external = f"203.0.113.1:{endpoint.mapping.external_port}"
-            found = kernel.pop((endpoint.name[0], external), None)
-            left = endpoint.mapping.left(now)
-            assert found or left < 1, endpoint.name
-            if found:
-                assert found[0] == endpoint.name[1]
-                assert found[1] >= left - 3
-    return kernel
+def kernel_equals_list(lab):
+    try:
+        lab.assert_kernel_equals_list()
+    except AssertionError:
+        return False
+    return True
 
 
 def check_kernel(lab, load):
-    # What ended a moment ago leaves the list first and the kernel with the commit.
-    wait_for(lambda: not surplus_elements(lab, load), 3, "elements nobody asked for being gone")
-    if not any(e.mapping and e.mapping.left(time.monotonic()) < 3 for e in load.endpoints):
+    """Both ways: nothing is missing, and nothing is there that nobody asked for."""
+    try:
+        # What ends just now leaves the list first and the kernel with the commit.
+        wait_for(lambda: kernel_equals_list(lab), 3)
+    except AssertionError:
         lab.assert_kernel_equals_list()
+    kernel, now = lab.kernel_mappings(), time.monotonic()
+    for endpoint in load.endpoints:
+        if endpoint.kind == "MAP" and endpoint.mapping and "." in endpoint.client.address:
+            external = f"203.0.113.1:{endpoint.mapping.external_port}"
+            left = endpoint.mapping.left(now)
+            found = kernel.get((PROTOCOL_NAMES[endpoint.protocol], external))
+            assert found or left < 1, endpoint.name
+            if found:
+                assert found[0] == endpoint.name[2]
+                assert found[1] >= left - 3
 
 
+# [R-6887-15-5]
 def test_no_kill_loses_or_revives_a_mapping(new_lab):
     print(f"HOLDFAST_SEED={SEED} HOLDFAST_KILLS={KILLS}")
     source = random.Random(SEED)
@@ -304,6 +428,7 @@ def test_no_kill_loses_or_revives_a_mapping(new_lab):
     check(lab, load)
     print(f"{KILLS} kills, {load.answers} answers")
     assert load.answers > KILLS * 10
-    assert sum(1 for e in load.endpoints if e.mapping) > 10
+    for kind in (Endpoint, Endpoint6, PeerEndpoint, NatpmpEndpoint):
+        assert sum(1 for e in load.endpoints if type(e) is kind and e.mapping) > 5, kind
     epoch = lab.status()["epoch"]
     assert (epoch["state"], epoch["reason"]) == ("continued", "same-boot")

@@ -5,6 +5,7 @@ from lab import EXTERNAL, UdpFlow, wait_for
 from pcp import LONG, SHORT, TCP, UDP, Result, new_nonce
 
 
+# [R-6887-11.3-22] [R-6887-11.3-23] [R-6887-17.2-1]
 def test_quota_refuses_and_leaves_room_after_a_delete(new_lab):
     lab = new_lab(mappings_per_subscriber=3, recycle_delay=0)
     client, nonce = lab.host.client(), new_nonce()
@@ -32,6 +33,7 @@ def test_quota_counts_what_a_kill_left(new_lab):
     client.granted(TCP, 5000, nonce)
 
 
+# [R-6887-7.4-4]
 def test_total_of_all_hosts_is_bounded(new_lab):
     """The gateway's own bound is NO_RESOURCES, not the subscriber's fault (s7.4)."""
     lab = new_lab(mappings_total=3, mappings_per_subscriber=2, recycle_delay=0)
@@ -64,6 +66,7 @@ def test_external_ports_are_those_configured_and_run_out(new_lab):
     lab.assert_kernel_equals_list()
 
 
+# [R-6887-18.1-1]
 def test_hosts_outside_the_internal_prefixes_are_refused(new_lab):
     lab = new_lab(internal_prefixes=["10.77.0.2/32"])
     octets = pcp.map_request("10.77.0.3", new_nonce(), UDP, 5000)
@@ -72,6 +75,7 @@ def test_hosts_outside_the_internal_prefixes_are_refused(new_lab):
     assert len(lab.mappings()) == 1
 
 
+# [R-6887-7.3-13]
 def test_prefer_failure_switched_off_is_an_unsupported_option(new_lab):
     lab = new_lab(prefer_failure=False)
     client = lab.host.client()
@@ -82,6 +86,7 @@ def test_prefer_failure_switched_off_is_an_unsupported_option(new_lab):
     assert lab.mappings() == []
 
 
+# [R-6887-13.3-6] [R-6887-13.3-10]
 def test_filters_are_bounded_over_several_requests(new_lab):
     """They add up; one that is there already takes no room (s13.3)."""
     lab = new_lab(filters_per_mapping=2)
@@ -97,6 +102,7 @@ def test_filters_are_bounded_over_several_requests(new_lab):
     assert [f["remote"] for f in filters] == ["192.0.2.1/32", "192.0.2.2/32"]
 
 
+# [R-6887-15-3] [R-6887-15-4]
 def test_default_lifetimes_are_the_recommended_ones(new_lab):
     lab = new_lab(lifetime_min=None)
     client = lab.host.client()
@@ -104,6 +110,7 @@ def test_default_lifetimes_are_the_recommended_ones(new_lab):
     assert client.granted(UDP, 5001, lifetime=2**32 - 1).lifetime == 86400
 
 
+# [R-6887-10-2]
 def test_several_external_addresses(new_lab):
     """A host keeps its address unless it suggests another (s11.3)."""
     lab = new_lab(external_addresses=[EXTERNAL, "203.0.113.2"])
@@ -133,3 +140,12 @@ def test_a_flood_of_garbage_leaves_the_server_answering(lab, client):
         noise.send(garbage[number % len(garbage)])
     assert client.announce().result == Result.SUCCESS
     noise.close()
+
+
+# [R-6887-13.3-11]
+def test_one_filter_is_possible_with_the_least_that_can_be_configured(new_lab):
+    lab = new_lab(filters_per_mapping=1)
+    client = lab.host.client()
+    client.granted(UDP, 5000, options=pcp.filter_option("192.0.2.1", 128))
+    filters = lab.mapping(UDP, "10.77.0.2:5000")["filters"]
+    assert filters == [{"remote": "192.0.2.1/32", "remote_port": 0}]

@@ -2,6 +2,7 @@
 
 import http.server
 import socket
+import struct
 import threading
 
 import pytest
@@ -42,6 +43,7 @@ def fetch(node, port):
     return node.run("curl", "-sS", "--max-time", "5", f"http://{EXTERNAL}:{port}/", check=False)
 
 
+# [R-6887-11-4] [R-6887-15.1-1]
 def test_map_tcp_http_fetch_from_outside(lab, client, web_server):
     assert fetch(lab.inet, web_server).returncode != 0
     nonce = new_nonce()
@@ -95,6 +97,7 @@ def test_map_udp_echo_from_outside(lab, client, ports):
     assert UdpFlow(inner, source, outer).passes() == (EXTERNAL, outer_port)
 
 
+# [R-6887-11.3-21]
 def test_map_is_for_its_protocol_only(lab, client, port):
     """No UDP twin for a TCP mapping (RFC 6887 s11.3)."""
     client.granted(TCP, port, external_port=port)
@@ -103,6 +106,7 @@ def test_map_is_for_its_protocol_only(lab, client, port):
     assert lab.mapping(UDP, f"10.77.0.2:{port}") is None
 
 
+# [R-6887-11-5]
 def test_outbound_traffic_carries_the_mapped_endpoint_udp(lab, client, ports):
     inner_port, outer_port = ports(2)
     client.granted(UDP, inner_port, external_port=outer_port)
@@ -111,6 +115,7 @@ def test_outbound_traffic_carries_the_mapped_endpoint_udp(lab, client, ports):
     assert UdpFlow(inner, target, outer).passes() == (EXTERNAL, outer_port)
 
 
+# [R-6887-11-5]
 def test_outbound_traffic_carries_the_mapped_endpoint_tcp(lab, client, ports):
     inner_port, outer_port, service_port = ports(3)
     client.granted(TCP, inner_port, external_port=outer_port)
@@ -165,6 +170,7 @@ def test_unmapped_port_is_not_reachable(lab, port):
     listener.close()
 
 
+# [R-6887-11.3-14] [R-6887-11.3-15]
 def test_renewal_extends_and_keeps_the_endpoint(lab, client, port):
     nonce = new_nonce()
     first = client.granted(UDP, port, nonce, lifetime=100)
@@ -176,12 +182,14 @@ def test_renewal_extends_and_keeps_the_endpoint(lab, client, port):
     assert expires >= 4997
 
 
+# [R-6887-15-2]
 def test_lifetime_is_kept_within_the_configured_bounds(lab, client, ports):
     first, second = ports(2)
     assert client.granted(UDP, first, lifetime=2**32 - 1).lifetime == 86400
     assert client.granted(UDP, second, lifetime=1).lifetime == 1
 
 
+# [R-6887-15-6]
 def test_mapping_ends_with_its_lifetime(lab, client, port):
     inner, outer = lab.host.udp_socket(("", port)), lab.inet.udp_socket()
     client.granted(UDP, port, external_port=port, lifetime=2)
@@ -197,6 +205,7 @@ def test_mapping_ends_with_its_lifetime(lab, client, port):
     assert flow.is_blocked()
 
 
+# [R-6887-15.1-1]
 def test_delete_ends_a_running_udp_flow_at_once(lab, client, port):
     nonce = new_nonce()
     client.granted(UDP, port, nonce, external_port=port)
@@ -237,6 +246,7 @@ def test_delete_ends_a_running_tcp_connection_at_once(lab, client, port):
     assert got == b""
 
 
+# [R-6887-11.3-20]
 def test_two_hosts_get_different_external_ports(lab, client, client2, port):
     first = client.granted(TCP, port, external_port=port)
     second = client2.granted(TCP, port, external_port=port)
@@ -248,6 +258,7 @@ def test_two_hosts_get_different_external_ports(lab, client, client2, port):
             listener.accept()[0].close()
 
 
+# [R-6887-13.3-3] [R-6887-13.3-6] [R-6887-13.3-9]
 def test_filter_lets_in_whom_it_names_and_nobody_else(lab, client, ports):
     inner_port, outer_port, remote_port = ports(3)
     lab.inet.run("ip", "address", "replace", "203.0.113.101/24", "dev", "eth0")
@@ -277,3 +288,23 @@ def test_filter_lets_in_whom_it_names_and_nobody_else(lab, client, ports):
     assert refused.is_blocked()
     client.granted(UDP, inner_port, nonce, options=pcp.filter_option("0.0.0.0", 0))
     assert allowed.passes() and refused.passes()
+
+
+# [R-6887-15.1-11]
+def test_mapping_outlives_the_connections_through_it(lab, client, port):
+    """Neither FIN nor RST of the outer or of the inner side ends it."""
+    client.granted(TCP, port, external_port=port)
+    listener = lab.host.tcp_listener(port)
+    for ending_side, linger in ((0, 0), (1, 0), (0, 1), (1, 1)):
+        outer = lab.inet.tcp_connect((EXTERNAL, port))
+        pair = (outer, listener.accept()[0])
+        if linger:
+            # Closed with data forgotten: a RST.
+            pair[ending_side].setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+            )
+        pair[ending_side].close()
+        pair[1 - ending_side].close()
+    with lab.inet.tcp_connect((EXTERNAL, port)):
+        listener.accept()[0].close()
+    assert lab.mapping(TCP, f"10.77.0.2:{port}")

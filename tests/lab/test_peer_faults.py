@@ -24,6 +24,7 @@ def assert_nothing_made(lab, port):
     assert not [m for m in lab.mappings() if m["internal"].endswith(f":{port}")]
 
 
+# [R-6887-8.2-7] [R-6887-8.2-10]
 def test_fault_01_shorter_than_a_header_is_dropped(lab, client, port):
     """Version 2 and fewer than 24 octets: no answer (s8.2)."""
     whole = request(client, port)
@@ -31,6 +32,7 @@ def test_fault_01_shorter_than_a_header_is_dropped(lab, client, port):
         client.assert_silence(whole[:size])
 
 
+# [R-6887-8.2-12] [R-6887-8.2-5]
 @pytest.mark.parametrize("size", [25, 61, 62, 63, 65, 66, 67])
 def test_fault_02_not_a_multiple_of_four(lab, client, port, size):
     """MALFORMED_REQUEST with version and opcode as they should be, padded to 4 (s8.2)."""
@@ -41,6 +43,7 @@ def test_fault_02_not_a_multiple_of_four(lab, client, port, size):
     assert_nothing_made(lab, port)
 
 
+# [R-6887-7-1] [R-6887-8.2-5] [R-6887-8.2-12]
 @pytest.mark.parametrize("size", [1101, 1104, 1200, 2000])
 def test_fault_03_longer_than_1100(lab, client, port, size):
     """MALFORMED_REQUEST, the answer cut to 1100 octets (s8.2)."""
@@ -56,6 +59,7 @@ def test_fault_03_exactly_1100_is_fine(lab, client, port):
     assert client.exchange(octets).result == Result.SUCCESS
 
 
+# [R-6887-7.2-7]
 def test_fault_04_unparsed_requests_get_the_end_of_their_address_back(lab, client, port):
     """The last 96 bits of the client address stay where they were (s7.2)."""
     whole = request(client, port)
@@ -70,6 +74,7 @@ def test_fault_04_unparsed_requests_get_the_end_of_their_address_back(lab, clien
         assert answer.octets[12:24] == octets[12:24] == pcp.address("10.77.0.2")[4:]
 
 
+# [R-6887-7.2-6]
 def test_fault_04_parsed_requests_get_zeros(lab, client, port):
     nonce = new_nonce()
     client.granted(UDP, port, nonce)
@@ -87,6 +92,7 @@ def test_fault_04_parsed_requests_get_zeros(lab, client, port):
         assert answer.octets[12:24] == b"\0" * 12
 
 
+# [R-6887-7.4-2]
 def test_fault_05_long_errors_last_half_an_hour(lab, client, port):
     """The recommended lifetime of errors that will not pass soon (s7.4)."""
     whole = request(client, port)
@@ -106,6 +112,7 @@ def test_fault_05_long_errors_last_half_an_hour(lab, client, port):
     assert_nothing_made(lab, port)
 
 
+# [R-6887-7.4-2]
 def test_fault_05_short_errors_last_half_a_minute(new_lab):
     lab = new_lab(mappings_per_subscriber=1)
     client = lab.host.client()
@@ -114,6 +121,7 @@ def test_fault_05_short_errors_last_half_a_minute(new_lab):
     assert client.assert_error(octets, Result.USER_EX_QUOTA).lifetime == SHORT
 
 
+# [R-6887-7.3-14] [R-6887-7.3-11]
 def test_fault_06_unprocessed_options_do_not_come_back_in_success(lab, client, port):
     """A success response carries the options that were processed, no others (s7.3)."""
     processed = pcp.filter_option(INET, 128)
@@ -128,6 +136,7 @@ def test_fault_06_unprocessed_options_do_not_come_back_in_success(lab, client, p
     )
 
 
+# [R-6887-8.2-6]
 def test_fault_06_success_without_options_is_60_octets(lab, client, port):
     octets = request(client, port, external_port=port, options=pcp.option(200, b"x"))
     answer = client.exchange(octets)
@@ -149,6 +158,7 @@ def test_fault_07_filter_keeps_others_out(lab, client, ports):
     listener.close()
 
 
+# [R-6887-13.2-3]
 @pytest.mark.parametrize("external", ["0.0.0.0", EXTERNAL])
 def test_fault_08_prefer_failure_without_a_port(lab, client, port, external):
     """MALFORMED_OPTION whatever the address (s13.2)."""
@@ -157,6 +167,7 @@ def test_fault_08_prefer_failure_without_a_port(lab, client, port, external):
     assert_nothing_made(lab, port)
 
 
+# [R-6887-11.3-9] [R-6887-13.3-7]
 @pytest.mark.parametrize(
     "options",
     [pcp.prefer_failure(), pcp.filter_option(INET, 128), pcp.filter_option("0.0.0.0", 0)],
@@ -171,6 +182,7 @@ def test_fault_09_delete_with_an_option_that_makes_no_sense(lab, client, port, o
     assert lab.mapping(UDP, f"10.77.0.2:{port}")
 
 
+# [R-6887-11.3-7] [R-6887-7.3-5]
 def test_fault_10_other_nonce_is_refused_and_changes_nothing(lab, client, port):
     """NOT_AUTHORIZED with the remaining lifetime, for renewal and delete alike (s11.3)."""
     owner = new_nonce()
@@ -187,6 +199,7 @@ def test_fault_10_other_nonce_is_refused_and_changes_nothing(lab, client, port):
     client.unmap(UDP, port, owner)
 
 
+# [R-6887-11.3-14]
 def test_fault_11_existing_mapping_is_returned_whatever_is_suggested(lab, client, ports):
     """One internal endpoint, one mapping; its owner can delete it (s11.3)."""
     inner_port, first_port, second_port = ports(3)
@@ -205,6 +218,7 @@ def test_fault_11_existing_mapping_is_returned_whatever_is_suggested(lab, client
     assert lab.mapping(UDP, internal) is None
 
 
+# [R-6887-7.3-5] [R-6887-11.3-11] [R-6887-13.3-8] [R-6887-13.3-10]
 def test_fault_12_error_on_renewal_leaves_the_mapping_as_it_was(lab, client, ports):
     """No step of a refused request stays behind (s8.2, s13.2, s13.3)."""
     inner_port, outer_port, other_port = ports(3)
@@ -239,6 +253,7 @@ def test_fault_12_error_on_renewal_leaves_the_mapping_as_it_was(lab, client, por
     assert expires < 1000
 
 
+# [R-6887-15.1-8] [R-6887-15.1-6] [R-6887-15.1-9]
 def test_fault_13_delete_of_what_is_not_there_succeeds(lab, client, port):
     """SUCCESS with lifetime 0; the suggested endpoint is copied (s15.1)."""
     octets = request(client, port, external_port=4711, external_address=EXTERNAL, lifetime=0)
@@ -247,6 +262,7 @@ def test_fault_13_delete_of_what_is_not_there_succeeds(lab, client, port):
         assert answer.octets == pcp.success_octets(octets, 0, answer.epoch, EXTERNAL, 4711)
 
 
+# [R-6887-15.1-9]
 def test_fault_13_repeated_delete_gets_the_same_answer(lab, client, port):
     nonce = new_nonce()
     client.granted(UDP, port, nonce)
@@ -256,23 +272,27 @@ def test_fault_13_repeated_delete_gets_the_same_answer(lab, client, port):
         assert answer.octets == pcp.success_octets(octets, 0, answer.epoch, "0.0.0.0", 0)
 
 
+# [R-6887-11.3-5]
 def test_fault_14_all_protocols_is_unsupported_not_malformed(lab, client):
     """Protocol 0, port 0 where it is not offered: UNSUPP_PROTOCOL (s11.3)."""
     client.assert_error(request(client, 0, protocol=0), Result.UNSUPP_PROTOCOL, LONG)
 
 
+# [R-6887-11.3-6] [R-6887-15.1-4]
 @pytest.mark.parametrize("lifetime", [3600, 0])
 def test_fault_14_all_protocols_with_a_port_is_malformed(lab, client, port, lifetime):
     octets = request(client, port, protocol=0, lifetime=lifetime)
     client.assert_error(octets, Result.MALFORMED_REQUEST, LONG)
 
 
+# [R-6887-11.3-4]
 @pytest.mark.parametrize("protocol", [TCP, UDP])
 def test_fault_14_all_ports_is_unsupported(lab, client, protocol):
     octets = request(client, 0, protocol=protocol)
     client.assert_error(octets, Result.UNSUPP_PROTOCOL, LONG)
 
 
+# [R-6887-11.3-3]
 @pytest.mark.parametrize("protocol", [1, 2, 41, 47, 50, 51, 58, 255])
 def test_fault_15_protocols_without_ports(lab, client, port, protocol):
     """Never SUCCESS with a rule that takes all of ICMP, GRE or ESP (s11.3)."""
@@ -323,6 +343,7 @@ def test_fault_15_sctp_is_mapped_by_its_port_alone(lab, client, ports):
     lab.assert_kernel_equals_list()
 
 
+# [R-6887-11.3-18] [R-6887-11.3-19]
 @pytest.mark.parametrize("reserved", [5350, 5351])
 def test_fault_16_ports_of_pcp_itself_are_never_mapped(lab, client, port, reserved):
     """External UDP 5350 and 5351: another one, or CANNOT_PROVIDE_EXTERNAL (s11.3)."""
@@ -341,6 +362,27 @@ def test_fault_16_internal_5351_is_an_ordinary_port(lab, client):
     client.unmap(UDP, 5351, nonce)
 
 
+def test_fault_17_quota(new_lab):
+    """USER_EX_QUOTA, for MAP and PEER of one host together (s11.3). [R-6887-11.3-23]"""
+    lab = new_lab(mappings_per_subscriber=3)
+    client = lab.host.client()
+    client.granted(UDP, 5000)
+    client.peered(UDP, 5000, INET, 4000)
+    client.granted(TCP, 5000)
+    client.assert_error(request(client, 5001), Result.USER_EX_QUOTA, SHORT)
+    octets = pcp.peer_request(client.address, new_nonce(), UDP, 5000, INET, 4001)
+    client.assert_error(octets, Result.USER_EX_QUOTA, SHORT)
+    assert len(lab.mappings()) == 3
+    lab.host2.client().granted(UDP, 5000)
+
+
+def test_fault_19_announce_with_a_wrong_client_address(lab, client, client6):
+    """ADDRESS_MISMATCH, on both families (s14.1.1). [R-6887-14.1.1-3]"""
+    for each, other in ((client, "10.77.0.3"), (client6, "fd77::3"), (client6, "10.77.0.2")):
+        each.assert_error(pcp.announce_request(other), Result.ADDRESS_MISMATCH, LONG)
+
+
+# [R-6887-15-10] [R-6887-15-12]
 def test_fault_21_port_is_held_for_its_owner_after_a_delete(new_lab):
     """Not given to anybody else for a while, but to the same client again (s15)."""
     lab = new_lab(recycle_delay=3)
@@ -369,6 +411,7 @@ def test_fault_21_port_is_held_for_its_owner_after_a_delete(new_lab):
     wait_for(free, 10, "the end of the hold")
 
 
+# [R-6887-15-12]
 def test_fault_21_hold_survives_a_kill(new_lab):
     lab = new_lab(recycle_delay=600)
     client, nonce = lab.host.client(), new_nonce()
@@ -381,6 +424,7 @@ def test_fault_21_hold_survives_a_kill(new_lab):
     assert client.granted(UDP, 5000, nonce, external_port=7000).external_port == 7000
 
 
+# [R-6887-7.3-7] [R-6887-7.3-8]
 @pytest.mark.parametrize("reverse", [False, True])
 def test_fault_22_option_twice(lab, client, port, reverse):
     """MALFORMED_OPTION, not MALFORMED_REQUEST (s7.3)."""
@@ -391,6 +435,7 @@ def test_fault_22_option_twice(lab, client, port, reverse):
     assert_nothing_made(lab, port)
 
 
+# [R-6887-13-1]
 @pytest.mark.parametrize(
     "option",
     [pcp.prefer_failure(), pcp.filter_option(INET, 128)],
@@ -399,6 +444,27 @@ def test_fault_22_option_twice(lab, client, port, reverse):
 def test_fault_22_option_of_another_opcode(lab, client, option):
     octets = pcp.announce_request(client.address, options=option)
     client.assert_error(octets, Result.MALFORMED_OPTION, LONG)
+
+
+def test_fault_23_third_party_opens_no_door(new_lab):
+    """Where some may use it, nobody else may, least of all from outside (s13.1).
+
+    [R-6887-13.1-4] [R-6887-8.2-3]
+    """
+    lab = new_lab(third_party=["0.0.0.0/0 for 10.77.0.0/24"])
+    option = pcp.third_party("10.77.0.3")
+    outer = pcp.Client(lab.inet, EXTERNAL)
+    outer.send(pcp.map_request(INET, new_nonce(), UDP, 5000, options=option))
+    outer.send(pcp.map_request("10.77.0.2", new_nonce(), UDP, 5000, options=option))
+    assert outer.receive(0.3) is None
+    assert lab.mappings() == []
+    client = lab.host.client()
+    octets = request(client, 5000, options=pcp.third_party("192.168.1.1"))
+    client.assert_error(octets, Result.UNSUPP_OPTION, LONG)
+    client.granted(UDP, 5000, options=option)
+    lab.reconfigure(lab_module.configuration(third_party=["10.77.0.9 for 10.77.0.0/24"]))
+    lab.ctl("reload")
+    client.assert_error(request(client, 5001, options=option), Result.UNSUPP_OPTION, LONG)
 
 
 @pytest.mark.parametrize("protocol", [0, UDP])
@@ -415,6 +481,7 @@ def test_fault_24_wildcard_delete_touches_no_ordinary_mapping(lab, client, ports
         assert lab.mapping(UDP, f"10.77.0.2:{number}")
 
 
+# [R-6887-8.2-9] [R-6887-9-1] [R-6886-1.1-1]
 @pytest.mark.parametrize("size", [24, 28, 48, 60])
 def test_fault_26_version_1_is_not_spoken(lab, client, port, size):
     octets = (request(client, port, version=1))[:size]

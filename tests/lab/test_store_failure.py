@@ -10,7 +10,7 @@ import pcp
 from lab import EXTERNAL, UdpFlow
 from pcp import SHORT, UDP, Result, new_nonce
 
-SMALL_DISK = "size=2m"
+SMALL_DISK = "mode=0700,size=2m"
 
 
 @pytest.fixture

@@ -1,12 +1,6 @@
 /*
- * The server engine under random requests, faults, crashes and operators, against an oracle that believes only the answers
- * it was sent. After every step it asks (ARCHITECTURE.md, invariants 1, 2, 3 and 5):
- *
- *  1. does anybody share an external endpoint?
- *  2. is every mapping that was promised where it was promised, in table, store and kernel? If not, has its owner's Epoch
- *     restarted since?
- *  3. has an Epoch changed that had no reason to?
- *  5. is anything overdue, over quota, or left behind in store or kernel; was any request not answered?
+ * The server engine under random requests of both protocols, faults, crashes, operators and other settings, against an
+ * oracle that believes only the answers it was sent (oracle.c).
  *
  * HOLDFAST_SIM_SEED=n replays one seed; HOLDFAST_SIM_SEEDS=n changes how many are run. All times are whole seconds.
  */
@@ -26,8 +20,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/time.h"
-#include "engine.h"
+#include "oracle.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define IS_SANITIZED 1
@@ -43,65 +36,6 @@
 #endif
 #define N_STEPS 200
 
-#define N_HOSTS 4
-#define N_PORTS 4
-#define N_PROTOCOLS 2
-#define N_NONCES 2
-#define N_SLOTS (N_HOSTS * N_PORTS * N_PROTOCOLS)
-#define QUOTA 6
-#define PORT_FIRST 1024
-#define PORT_LAST 1083
-#define ADDRESS_FIRST 0xc6336401
-#define N_ADDRESSES 3
-#define OUTSTANDING_MAX 256
-#define NO_SLOT SIZE_MAX
-
-/* What an answer promised, at least. */
-struct promise {
-    bool made;
-    size_t nonce;
-    struct endpoint external;
-    uint64_t until_ns;
-    uint64_t zero_ns; /* of the Epoch it came with */
-};
-
-/* What the owner did since, which answers of earlier requests must not override. */
-struct disclaimer {
-    uint64_t withdrawn_by; /* number of the last request that may have ended it */
-    uint64_t wanted_by;    /* number of the last request that may have made it */
-    bool is_gone;          /* a delete was answered and nothing was wanted since */
-    uint64_t capped_by;    /* number of the last request that may have shortened it */
-    uint64_t cap_ns;
-};
-
-struct question {
-    uint64_t number;
-    uint16_t port; /* retransmissions have the same, all others their own */
-    size_t slot;
-    size_t nonce;
-    uint32_t host;
-    uint32_t lifetime_s;
-    uint64_t asked_ns; /* of a retransmission, when it was asked first */
-    uint64_t zero_ns;
-};
-
-struct sim {
-    struct engine engine;
-    struct random_source random;
-    uint64_t number;
-    struct promise promises[N_SLOTS];
-    struct disclaimer disclaimers[N_SLOTS][N_NONCES];
-    struct question outstanding[OUTSTANDING_MAX];
-    size_t n_outstanding;
-    /* Per host: where its Epoch is, where it last was when everything was written, whether it may be restarted. */
-    uint64_t zero_ns[N_HOSTS], stable_zero_ns[N_HOSTS];
-    bool may_reset, has_crashed;
-    uint8_t last[PCP_SIZE_MAX];
-    size_t last_size_bytes;
-    uint32_t last_host;
-    uint16_t last_port;
-};
-
 static struct {
     uint64_t seed;
     unsigned int step;
@@ -112,116 +46,6 @@ static uint64_t below(struct sim *sim, uint64_t bound)
 {
     return random_below(&sim->random, bound);
 }
-
-static uint64_t zero_of(const struct sim *sim, uint32_t host)
-{
-    return sim->engine.now_ns - engine_epoch_s(&sim->engine, host) * NS_PER_S;
-}
-
-static size_t slot_of(const struct ip_address *address, uint16_t internal_port, uint8_t protocol)
-{
-    uint32_t host = ip_address_to_ipv4(address) - ENGINE_HOST_A;
-    uint32_t port = internal_port - 2000u;
-    if (host >= N_HOSTS || port >= N_PORTS || (protocol != IPPROTO_UDP && protocol != IPPROTO_TCP))
-        return NO_SLOT;
-    return (host * N_PORTS + port) * N_PROTOCOLS + (protocol == IPPROTO_TCP);
-}
-
-static uint32_t host_of_slot(size_t slot)
-{
-    return ENGINE_HOST_A + (uint32_t) (slot / (N_PORTS * N_PROTOCOLS));
-}
-
-static size_t nonce_of(const uint8_t *nonce)
-{
-    struct pcp_mapping_fields fields;
-    for (uint32_t i = 0; i < N_NONCES; i++) {
-        memset(fields.nonce, 0x5a, sizeof(fields.nonce));
-        memcpy(fields.nonce, &i, sizeof(i));
-        if (memcmp(fields.nonce, nonce, sizeof(fields.nonce)) == 0)
-            return i;
-    }
-    return N_NONCES;
-}
-
-static void withdraw(struct sim *sim, size_t slot, size_t nonce)
-{
-    sim->disclaimers[slot][nonce].withdrawn_by = sim->number;
-    if (sim->promises[slot].made && sim->promises[slot].nonce == nonce)
-        sim->promises[slot].made = false;
-}
-
-static void want(struct sim *sim, const struct question *question)
-{
-    struct disclaimer *disclaimer = &sim->disclaimers[question->slot][question->nonce];
-    struct promise *promise = &sim->promises[question->slot];
-    const struct server_settings *settings = &sim->engine.settings;
-    uint64_t lifetime_s = question->lifetime_s;
-    if (lifetime_s < settings->lifetime_min_s)
-        lifetime_s = settings->lifetime_min_s;
-    if (lifetime_s > settings->lifetime_max_s)
-        lifetime_s = settings->lifetime_max_s;
-    uint64_t until_ns = question->asked_ns + lifetime_s * NS_PER_S;
-    if (until_ns < disclaimer->cap_ns)
-        disclaimer->cap_ns = until_ns;
-    disclaimer->capped_by = question->number;
-    disclaimer->wanted_by = question->number;
-    disclaimer->is_gone = false;
-    if (promise->made && promise->nonce == question->nonce && until_ns < promise->until_ns)
-        promise->until_ns = until_ns;
-}
-
-static uint64_t first_asked_ns(const struct sim *sim, uint16_t port)
-{
-    for (size_t i = 0; i < sim->n_outstanding; i++)
-        if (sim->outstanding[i].port == port)
-            return sim->outstanding[i].asked_ns;
-    return sim->engine.now_ns;
-}
-
-/* The oracle reads the request as a server would and notes what it could do. */
-static void ask(struct sim *sim, uint32_t host, uint16_t port, const uint8_t *data,
-                size_t size_bytes)
-{
-    const struct pcp_capabilities capabilities = {
-        .map = true, .announce = true, .prefer_failure = true, .filter = true};
-    struct pcp_request *request = &sim->engine.request;
-    struct ip_address source = ip_address_from_ipv4(host);
-    enum pcp_result result;
-    sim->number++;
-    enum pcp_verdict verdict =
-        pcp_request_decode(data, size_bytes, &source, &capabilities, request, &result);
-    if (verdict != PCP_VERDICT_DROP) {
-        assert_true(sim->n_outstanding < OUTSTANDING_MAX);
-        uint64_t asked_ns = first_asked_ns(sim, port);
-        struct question *question = &sim->outstanding[sim->n_outstanding++];
-        *question = (struct question){.number = sim->number,
-                                      .port = port,
-                                      .slot = NO_SLOT,
-                                      .nonce = N_NONCES,
-                                      .host = host,
-                                      .asked_ns = asked_ns,
-                                      .zero_ns = zero_of(sim, host)};
-        if (verdict == PCP_VERDICT_ACCEPT && request->opcode == PCP_OPCODE_MAP) {
-            question->lifetime_s = request->lifetime_s;
-            question->nonce = nonce_of(request->mapping.nonce);
-            if (question->nonce < N_NONCES)
-                question->slot =
-                    slot_of(&source, request->mapping.internal_port, request->mapping.protocol);
-        }
-        if (question->slot != NO_SLOT && question->lifetime_s == 0)
-            withdraw(sim, question->slot, question->nonce);
-        else if (question->slot != NO_SLOT)
-            want(sim, question);
-    }
-    struct datagram datagram = {
-        .source = {source, port},
-        .data = (uint8_t *) data,
-        .size_bytes = size_bytes,
-    };
-    server_receive(sim->engine.server, sim->engine.now_ns, &datagram);
-}
-
 static void add_random_filter(struct sim *sim)
 {
     uint32_t remote = 0x08080800 + (uint32_t) below(sim, 4);
@@ -229,28 +53,71 @@ static void add_random_filter(struct sim *sim)
     engine_add_filter(&sim->engine, remote, length, 0);
 }
 
-static void build_request(struct sim *sim, uint32_t host)
+static const uint32_t lifetimes_s[] = {0, 0, 1, 120, 300, 3600, 100000};
+
+static void choose_suggestion(struct sim *sim, struct pcp_request *request)
 {
-    static const uint32_t lifetimes_s[] = {0, 0, 1, 120, 300, 3600, 100000};
-    struct engine *engine = &sim->engine;
-    /* One random number per statement: in which order arguments are evaluated is the compiler's choice. */
-    uint16_t internal_port = (uint16_t) (2000 + below(sim, N_PORTS));
-    uint32_t nonce = below(sim, 5) == 0;
-    uint32_t lifetime_s = lifetimes_s[below(sim, N_ELEMENTS(lifetimes_s))];
-    struct pcp_request *request = engine_map(engine, host, internal_port, nonce, lifetime_s);
-    if (below(sim, 2))
-        request->mapping.protocol = IPPROTO_TCP;
     if (below(sim, 2))
         request->mapping.external.port =
             (uint16_t) (PORT_FIRST + below(sim, PORT_LAST - PORT_FIRST + 1));
     if (below(sim, 3) == 0)
         request->mapping.external.address =
             ip_address_from_ipv4(ADDRESS_FIRST + (uint32_t) below(sim, N_ADDRESSES));
+}
+
+static void choose_options(struct sim *sim, uint32_t host)
+{
+    struct engine *engine = &sim->engine;
+    const struct pcp_request *request = &engine->request;
+    if (host == MANAGER && below(sim, 2)) {
+        struct ip_address internal = oracle_address((uint32_t) below(sim, N_HOSTS));
+        struct pcp_option option = {.code = PCP_OPTION_THIRD_PARTY, .third_party = internal};
+        engine_add_option(engine, &option);
+    }
     bool is_delete = request->lifetime_s == 0 && below(sim, 10);
-    if (!is_delete && below(sim, 6) == 0)
+    if (is_delete || request->opcode == PCP_OPCODE_PEER)
+        return;
+    if (below(sim, 6) == 0)
         engine_add_option(engine, &(struct pcp_option){.code = PCP_OPTION_PREFER_FAILURE});
-    while (!is_delete && below(sim, 4) == 0)
+    while (host < N_HOSTS_IPV4 && below(sim, 4) == 0)
         add_random_filter(sim);
+}
+
+static size_t build_pcp(struct sim *sim, uint32_t host, uint8_t *ret_data)
+{
+    struct engine *engine = &sim->engine;
+    struct ip_address address = oracle_address(host);
+    /* One random number per statement: in which order arguments are evaluated is the compiler's choice. */
+    uint16_t internal_port = oracle_port((size_t) below(sim, N_PORTS));
+    uint32_t nonce = below(sim, 5) == 0;
+    uint32_t lifetime_s = lifetimes_s[below(sim, N_ELEMENTS(lifetimes_s))];
+    uint8_t protocol = oracle_protocols[below(sim, 2)];
+    size_t remote = (size_t) below(sim, 6);
+    struct pcp_request *request = engine_map_of(engine, &address, internal_port, nonce, lifetime_s);
+    request->mapping.protocol = protocol;
+    if (internal_port == 0 && below(sim, 2))
+        request->mapping.protocol = 0;
+    if (remote == 1 || remote == 2) {
+        request->opcode = PCP_OPCODE_PEER;
+        request->mapping.remote = (struct endpoint){oracle_remote(host, remote), 443};
+    }
+    if (host < N_HOSTS_IPV4)
+        choose_suggestion(sim, request);
+    choose_options(sim, host);
+    int size = pcp_request_encode(request, ret_data, PCP_SIZE_MAX);
+    assert_true(size > 0);
+    return (size_t) size;
+}
+
+static size_t build_natpmp(struct sim *sim, uint8_t *ret_data)
+{
+    struct natpmp_request request = {.opcode = (uint8_t) below(sim, 3)};
+    request.internal_port = oracle_port((size_t) below(sim, N_PORTS));
+    request.external_port = (uint16_t) (PORT_FIRST + below(sim, PORT_LAST - PORT_FIRST + 1));
+    request.lifetime_s = lifetimes_s[below(sim, N_ELEMENTS(lifetimes_s))];
+    int size = natpmp_request_encode(&request, ret_data, 16);
+    assert_true(size > 0);
+    return (size_t) size;
 }
 
 static void flip_bit(struct sim *sim)
@@ -261,23 +128,22 @@ static void flip_bit(struct sim *sim)
 
 static void step_request(struct sim *sim, bool mutate)
 {
-    sim->last_host = ENGINE_HOST_A + (uint32_t) below(sim, N_HOSTS);
-    build_request(sim, sim->last_host);
-    int size = pcp_request_encode(&sim->engine.request, sim->last, sizeof(sim->last));
-    assert_true(size > 0);
-    sim->last_size_bytes = (size_t) size;
+    sim->last_host = (uint32_t) below(sim, N_HOSTS);
+    bool is_natpmp = sim->last_host < N_HOSTS_IPV4 && below(sim, 4) == 0;
+    sim->last_size_bytes =
+        is_natpmp ? build_natpmp(sim, sim->last) : build_pcp(sim, sim->last_host, sim->last);
     if (mutate && below(sim, 4) == 0)
         sim->last_size_bytes = (size_t) below(sim, sim->last_size_bytes);
     for (uint64_t n = mutate ? 1 + below(sim, 3) : 0; n > 0 && sim->last_size_bytes > 0; n--)
         flip_bit(sim);
     sim->last_port = (uint16_t) (10000 + sim->number);
-    ask(sim, sim->last_host, sim->last_port, sim->last, sim->last_size_bytes);
+    oracle_ask(sim, sim->last_host, sim->last_port, sim->last, sim->last_size_bytes);
 }
 
 static void step_retransmission(struct sim *sim)
 {
     if (sim->last_size_bytes > 0)
-        ask(sim, sim->last_host, sim->last_port, sim->last, sim->last_size_bytes);
+        oracle_ask(sim, sim->last_host, sim->last_port, sim->last, sim->last_size_bytes);
 }
 
 static void step_commit(struct sim *sim)
@@ -306,6 +172,9 @@ static void step_crash(struct sim *sim)
     engine_crash(engine, (enum engine_crash) below(sim, 3));
     sim->n_outstanding = 0;
     sim->may_reset = sim->has_crashed = true;
+    /* Where static mappings were is not stored: over a crash nobody is told that one moved. */
+    for (size_t slot = 0; slot < N_SLOTS; slot++)
+        sim->promises[slot].made &= !sim->promises[slot].is_static;
 }
 
 static void step_external(struct sim *sim)
@@ -332,8 +201,7 @@ static void step_clear(struct sim *sim)
 {
     struct engine *engine = &sim->engine;
     enum server_clear_scope scope = (enum server_clear_scope) below(sim, 3);
-    uint32_t host = ENGINE_HOST_A + (uint32_t) below(sim, N_HOSTS);
-    struct ip_prefix prefix = {ip_address_from_ipv4(host), 128};
+    struct ip_prefix prefix = {oracle_address((uint32_t) below(sim, N_HOSTS)), 128};
     struct mapping_record target = {0};
     uint64_t tick;
     engine_sleep_s(engine, 1);
@@ -344,6 +212,24 @@ static void step_clear(struct sim *sim)
                 0);
 }
 
+static void choose_statics(struct sim *sim, struct server_settings *settings)
+{
+    settings->n_statics = (size_t) below(sim, 3);
+    for (size_t i = 0; i < settings->n_statics; i++) {
+        struct server_static *item = &settings->statics[i];
+        uint32_t host = (uint32_t) below(sim, N_HOSTS);
+        item->internal =
+            (struct endpoint){oracle_address(host), oracle_port((size_t) below(sim, N_PORTS))};
+        item->protocol = oracle_protocols[below(sim, 2)];
+        item->external = (struct endpoint){.port = item->internal.port};
+        if (host < N_HOSTS_IPV4 && item->internal.port != 0)
+            item->external.port = (uint16_t) (PORT_FIRST + below(sim, 5));
+        if (host < N_HOSTS_IPV4 && below(sim, 2))
+            item->external.address =
+                ip_address_from_ipv4(ADDRESS_FIRST + (uint32_t) below(sim, N_ADDRESSES));
+    }
+}
+
 static void step_settings(struct sim *sim)
 {
     struct server_settings *settings = &sim->engine.settings;
@@ -351,7 +237,21 @@ static void step_settings(struct sim *sim)
     settings->external_ports[0] =
         (struct port_range){(uint16_t) (PORT_FIRST + shift), (uint16_t) (PORT_LAST - 20 + shift)};
     settings->recycle_delay_s = below(sim, 4) ? 120 : 0;
-    assert_int_equal(server_set_settings(sim->engine.server, settings), 0);
+    settings->natpmp = below(sim, 4);
+    settings->peer = below(sim, 4);
+    settings->whole_ports = below(sim, 2);
+    settings->nonce_policy = below(sim, 4) ? SERVER_NONCE_STRICT : SERVER_NONCE_ADOPT_SAME_HOST;
+    settings->internal_prefixes[0].length = below(sim, 4) ? 104 : 127;
+    if (below(sim, 3) == 0) {
+        settings->subscriber_length_ipv4 = below(sim, 2) ? 128 : 126;
+        settings->subscriber_length_ipv6 = below(sim, 2) ? 128 : 64;
+        sim->lengths_changed = true;
+    }
+    choose_statics(sim, settings);
+    engine_sleep_s(&sim->engine, 1);
+    sim->may_reset = true;
+    int r = server_set_settings(sim->engine.server, sim->engine.now_ns, settings);
+    assert_true(r == 0 || r == -EADDRINUSE); /* two static ones for the same place */
 }
 
 static void step_reset_epoch(struct sim *sim)
@@ -388,223 +288,19 @@ static void step(struct sim *sim)
         step_reset_epoch(sim);
     server_advance(sim->engine.server, sim->engine.now_ns);
 }
-
-static void take_promise(struct sim *sim, const struct question *question,
-                         const struct pcp_response *response)
-{
-    struct disclaimer *disclaimer = &sim->disclaimers[question->slot][question->nonce];
-    if (question->number < disclaimer->withdrawn_by)
-        return;
-    uint64_t until_ns = question->asked_ns + (response->lifetime_s - 1) * NS_PER_S;
-    if (question->number < disclaimer->capped_by && disclaimer->cap_ns < until_ns)
-        until_ns = disclaimer->cap_ns;
-    if (question->number >= disclaimer->capped_by)
-        disclaimer->cap_ns = UINT64_MAX;
-    sim->promises[question->slot] = (struct promise){
-        .made = true,
-        .nonce = question->nonce,
-        .external = response->mapping.external,
-        .until_ns = until_ns,
-        .zero_ns = question->zero_ns,
-    };
-}
-
-/*
- * The question of an answer. Of a retransmission it may be answered sooner than of what it repeats, so the one that fits best is
- * taken.
- */
-static struct question take_question(struct sim *sim, uint16_t port, uint64_t zero_ns)
-{
-    size_t found = sim->n_outstanding;
-    for (size_t i = sim->n_outstanding; i-- > 0;)
-        if (sim->outstanding[i].port == port &&
-            (found == sim->n_outstanding || sim->outstanding[i].zero_ns == zero_ns ||
-             sim->outstanding[found].zero_ns != zero_ns))
-            found = i;
-    if (found == sim->n_outstanding)
-        fail_msg("an answer to no request");
-    struct question question = sim->outstanding[found];
-    memmove(&sim->outstanding[found], &sim->outstanding[found + 1],
-            (--sim->n_outstanding - found) * sizeof(sim->outstanding[0]));
-    return question;
-}
-
-static void check_answer(struct sim *sim, size_t index)
-{
-    const struct engine_answer *answer = &sim->engine.answers[index];
-    uint8_t result = answer->data[3];
-    struct reader header = reader_init(answer->data, answer->size_bytes);
-    reader_skip(&header, 8);
-    uint64_t zero_ns = sim->engine.now_ns - reader_u32(&header) * NS_PER_S;
-    struct question question = take_question(sim, answer->to.port, zero_ns);
-    if (zero_ns != question.zero_ns &&
-        (result == PCP_RESULT_SUCCESS || zero_ns != zero_of(sim, question.host)))
-        fail_msg("an answer tells an Epoch that is not its client's");
-    if (result != PCP_RESULT_SUCCESS || question.slot == NO_SLOT)
-        return;
-    struct disclaimer *disclaimer = &sim->disclaimers[question.slot][question.nonce];
-    if (question.lifetime_s == 0)
-        disclaimer->is_gone = disclaimer->wanted_by < question.number;
-    else
-        take_promise(sim, &question, engine_answer(&sim->engine, index));
-}
-
-struct scan {
-    struct sim *sim;
-    const struct mapping_record *live[N_SLOTS];
-    bool taken[N_ADDRESSES][5][PORT_LAST - PORT_FIRST + 1];
-    unsigned int n_live[N_HOSTS], n_held[N_HOSTS];
-};
-
-/* Mutated requests reach the less usual protocols too. */
-static size_t index_of_protocol(uint8_t protocol)
-{
-    static const uint8_t protocols[] = {IPPROTO_UDP, IPPROTO_TCP, IPPROTO_SCTP, IPPROTO_DCCP,
-                                        IPPROTO_UDPLITE};
-    size_t i = 0;
-    while (i < N_ELEMENTS(protocols) && protocols[i] != protocol)
-        i++;
-    assert_true(i < N_ELEMENTS(protocols));
-    return i;
-}
-
-static int scan_record(void *context, const struct mapping_record *record)
-{
-    struct scan *scan = context;
-    uint32_t address = ip_address_to_ipv4(&record->external_address) - ADDRESS_FIRST;
-    uint32_t host = ip_address_to_ipv4(&record->internal_address) - ENGINE_HOST_A;
-    if (address >= N_ADDRESSES || host >= N_HOSTS || record->external_port < PORT_FIRST ||
-        record->external_port > PORT_LAST)
-        fail_msg("a mapping where none can be");
-    bool *taken = &scan->taken[address][index_of_protocol(record->protocol)]
-                              [record->external_port - PORT_FIRST];
-    if (*taken)
-        fail_msg("two mappings share an external endpoint");
-    *taken = true;
-    size_t slot = slot_of(&record->internal_address, record->internal_port, record->protocol);
-    if (record->state != MAPPING_STATE_LIVE) {
-        scan->n_held[host]++;
-        return 0;
-    }
-    scan->n_live[host]++;
-    if (slot == NO_SLOT)
-        return 0;
-    if (scan->live[slot])
-        fail_msg("two live mappings of one internal endpoint");
-    scan->live[slot] = record;
-    return 0;
-}
-
-static bool is_kept(const struct sim *sim, const struct promise *promise,
-                    const struct mapping_record *record)
-{
-    return record && nonce_of(record->nonce) == promise->nonce &&
-           record->external_port == promise->external.port &&
-           ip_address_equal(&record->external_address, &promise->external.address) &&
-           memory_store_contains(sim->engine.store, record->id) &&
-           memory_nat_timeout_ns(sim->engine.nat, record->id) >= promise->until_ns;
-}
-
-static void check_promises(struct sim *sim, const struct scan *scan)
-{
-    for (size_t slot = 0; slot < N_SLOTS; slot++) {
-        struct promise *promise = &sim->promises[slot];
-        if (!promise->made)
-            continue;
-        if (promise->until_ns <= sim->engine.now_ns)
-            promise->made = false;
-        else if (!is_kept(sim, promise, scan->live[slot])) {
-            if (zero_of(sim, host_of_slot(slot)) <= promise->zero_ns)
-                fail_msg("a promised mapping is gone, and its owner's Epoch goes on");
-            promise->made = false;
-        }
-    }
-}
-
-/* What was deleted stays so until somebody wants it again. */
-static void check_deleted(const struct sim *sim, const struct scan *scan)
-{
-    for (size_t slot = 0; slot < N_SLOTS; slot++) {
-        const struct mapping_record *record = scan->live[slot];
-        size_t nonce = record ? nonce_of(record->nonce) : N_NONCES;
-        if (nonce < N_NONCES && sim->disclaimers[slot][nonce].is_gone)
-            fail_msg("a mapping is there whose delete was answered");
-    }
-}
-
-static void check_epochs(struct sim *sim)
-{
-    for (uint32_t host = 0; host < N_HOSTS; host++) {
-        uint64_t zero_ns = zero_of(sim, ENGINE_HOST_A + host);
-        bool is_new = zero_ns == sim->engine.now_ns && sim->may_reset;
-        bool is_older = sim->has_crashed && zero_ns >= sim->stable_zero_ns[host] &&
-                        zero_ns <= sim->zero_ns[host];
-        if (zero_ns != sim->zero_ns[host] && !is_new && !is_older)
-            fail_msg("an Epoch changed without reason");
-        sim->zero_ns[host] = zero_ns;
-    }
-    sim->has_crashed = false;
-}
-
-static int check_overdue(void *context, const struct mapping_record *record)
-{
-    const struct sim *sim = context;
-    bool is_active = sim->engine.n_external == 0;
-    for (size_t i = 0; i < sim->engine.n_external; i++)
-        is_active |= ip_address_equal(&sim->engine.external[i], &record->external_address);
-    if (record->expires_ns <= sim->engine.now_ns)
-        fail_msg("a mapping outlived its lifetime");
-    if (!is_active)
-        fail_msg("a mapping was left on an address that is gone");
-    return 0;
-}
-
-/* Nothing decided and not committed. */
-static void check_at_rest(struct sim *sim)
-{
-    struct engine *engine = &sim->engine;
-    const char *fault = engine_inconsistency(engine);
-    if (fault)
-        fail_msg("%s", fault);
-    if (sim->n_outstanding > 0)
-        fail_msg("a request was not answered");
-    if (server_next_deadline_ns(engine->server) <= engine->now_ns)
-        fail_msg("at rest, but something is said to be due");
-    if (engine->store_owed || server_next_deadline_ns(engine->server) <= engine->now_ns + NS_PER_S)
-        return;
-    /* At rest altogether: no retry is waiting. */
-    server_for_each_mapping(engine->server, check_overdue, sim);
-    memcpy(sim->stable_zero_ns, sim->zero_ns, sizeof(sim->zero_ns));
-    sim->may_reset = false;
-}
-
-static void check(struct sim *sim)
-{
-    static struct scan scan;
-    struct engine *engine = &sim->engine;
-    memset(&scan, 0, sizeof(scan));
-    scan.sim = sim;
-    size_t n = engine_collect(engine);
-    assert_true(n <= ENGINE_ANSWERS_MAX);
-    for (size_t i = 0; i < n; i++)
-        check_answer(sim, i);
-    check_epochs(sim);
-    server_for_each_mapping(engine->server, scan_record, &scan);
-    for (size_t host = 0; host < N_HOSTS; host++)
-        if (scan.n_live[host] > QUOTA || scan.n_held[host] > QUOTA)
-            fail_msg("over quota");
-    check_promises(sim, &scan);
-    check_deleted(sim, &scan);
-    if (!engine->in_flight && !server_wants_commit(engine->server, engine->now_ns))
-        check_at_rest(sim);
-}
-
 static void run(uint64_t seed)
 {
     static struct sim sim;
     struct server_settings settings = engine_settings();
     settings.external_ports[0] = (struct port_range){PORT_FIRST, PORT_LAST - 20};
     settings.mappings_per_subscriber = QUOTA;
+    settings.natpmp = settings.peer = settings.whole_ports = true;
+    settings.internal_prefixes[1] = (struct ip_prefix){{{0x20, 0x01, 0x0d, 0xb8}}, 32};
+    settings.n_internal_prefixes = 2;
+    settings.third_parties[0] =
+        (struct server_third_party){.source = {oracle_address(MANAGER), 128},
+                                    .target = {ip_address_from_ipv4(0x0a000000), 104}};
+    settings.n_third_parties = 1;
     memset(&sim, 0, sizeof(sim));
     sim.random = random_seeded(seed);
     now_running.seed = seed;
@@ -617,15 +313,22 @@ static void run(uint64_t seed)
         sim.zero_ns[host] = sim.stable_zero_ns[host] = sim.engine.now_ns;
     for (now_running.step = 0; now_running.step < N_STEPS; now_running.step++) {
         step(&sim);
-        check(&sim);
+        oracle_check(&sim);
     }
     /* Invariant 5: with nobody asking, everything is gone in the end. */
     engine_settle(&sim.engine);
-    check(&sim);
+    oracle_check(&sim);
+    sim.engine.settings.n_statics = 0;
+    engine_sleep_s(&sim.engine, 1);
+    sim.may_reset = true;
+    assert_int_equal(
+        server_set_settings(sim.engine.server, sim.engine.now_ns, &sim.engine.settings), 0);
+    engine_settle(&sim.engine);
+    oracle_check(&sim);
     for (int i = 0; i < 3; i++) {
         engine_sleep_s(&sim.engine, 100000);
         engine_settle(&sim.engine);
-        check(&sim);
+        oracle_check(&sim);
     }
     assert_int_equal(engine_n_live(&sim.engine) + engine_n_held(&sim.engine), 0);
     assert_int_equal(memory_store_count(sim.engine.store), 0);

@@ -109,7 +109,8 @@ static void start_server(struct engine *engine)
 void engine_start(struct engine *engine, const struct server_settings *settings, uint64_t seed)
 {
     memset(engine, 0, offsetof(struct engine, answers));
-    engine->n_answers = 0;
+    engine->n_answers = engine->n_notices = 0;
+    engine->client_port = 0;
     engine->settings = *settings;
     engine->random = random_seeded(seed);
     engine->now_ns = ENGINE_START_NS;
@@ -210,16 +211,54 @@ void engine_settle(struct engine *engine)
     }
 }
 
+void engine_run_ms(struct engine *engine, uint64_t milliseconds)
+{
+    uint64_t until_ns = engine->now_ns + milliseconds * NS_PER_MS;
+    for (;;) {
+        engine_settle(engine);
+        engine_collect(engine);
+        uint64_t at_ns = server_next_deadline_ns(engine->server);
+        if (at_ns <= engine->now_ns)
+            fail_msg("settled, but something is said to be due");
+        if (at_ns > until_ns)
+            break;
+        engine->now_ns = at_ns;
+    }
+    engine->now_ns = until_ns;
+}
+
+void engine_forget(struct engine *engine)
+{
+    engine->n_notices = 0;
+}
+
+static void take_datagram(struct engine *engine, const struct datagram *datagram,
+                          struct engine_answer *list, size_t n_max, size_t *n)
+{
+    if (*n < n_max) {
+        struct engine_answer *answer = &list[*n];
+        assert_true(datagram->size_bytes <= sizeof(answer->data));
+        answer->to = datagram->destination;
+        answer->at_ns = engine->now_ns;
+        answer->size_bytes = datagram->size_bytes;
+        memcpy(answer->data, datagram->data, answer->size_bytes);
+    }
+    ++*n;
+}
+
+/* Requests come to port 5351 here, so what does not come from there answers none. */
 size_t engine_collect(struct engine *engine)
 {
     const struct datagram *datagrams = NULL;
-    engine->n_answers = server_outbox(engine->server, &datagrams);
-    for (size_t i = 0; i < engine->n_answers && i < ENGINE_ANSWERS_MAX; i++) {
-        struct engine_answer *answer = &engine->answers[i];
-        assert_true(datagrams[i].size_bytes <= sizeof(answer->data));
-        answer->to = datagrams[i].destination;
-        answer->size_bytes = datagrams[i].size_bytes;
-        memcpy(answer->data, datagrams[i].data, answer->size_bytes);
+    size_t n = server_outbox(engine->server, &datagrams);
+    engine->n_answers = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (datagrams[i].source.port == PCP_SERVER_PORT)
+            take_datagram(engine, &datagrams[i], engine->answers, ENGINE_ANSWERS_MAX,
+                          &engine->n_answers);
+        else
+            take_datagram(engine, &datagrams[i], engine->notices, ENGINE_NOTICES_MAX,
+                          &engine->n_notices);
     }
     server_outbox_clear(engine->server);
     return engine->n_answers;
@@ -233,19 +272,45 @@ const struct pcp_response *engine_answer(struct engine *engine, size_t index)
     return &engine->response;
 }
 
+const struct pcp_response *engine_notice(struct engine *engine, size_t index)
+{
+    assert_true(index < engine->n_notices && index < ENGINE_NOTICES_MAX);
+    const struct engine_answer *notice = &engine->notices[index];
+    assert_int_equal(pcp_response_decode(notice->data, notice->size_bytes, &engine->response), 0);
+    return &engine->response;
+}
+
 struct pcp_request *engine_map(struct engine *engine, uint32_t host, uint16_t internal_port,
                                uint32_t nonce, uint32_t lifetime_s)
+{
+    struct ip_address address = ip_address_from_ipv4(host);
+    return engine_map_of(engine, &address, internal_port, nonce, lifetime_s);
+}
+
+struct pcp_request *engine_peer_of(struct engine *engine, const struct ip_address *address,
+                                   uint16_t internal_port, const struct endpoint *remote,
+                                   uint32_t nonce, uint32_t lifetime_s)
+{
+    struct pcp_request *request = engine_map_of(engine, address, internal_port, nonce, lifetime_s);
+    request->opcode = PCP_OPCODE_PEER;
+    request->mapping.remote = *remote;
+    return request;
+}
+
+struct pcp_request *engine_map_of(struct engine *engine, const struct ip_address *address,
+                                  uint16_t internal_port, uint32_t nonce, uint32_t lifetime_s)
 {
     struct pcp_request *request = &engine->request;
     memset(request, 0, offsetof(struct pcp_request, options));
     request->opcode = PCP_OPCODE_MAP;
     request->lifetime_s = lifetime_s;
-    request->client_address = ip_address_from_ipv4(host);
+    request->client_address = *address;
     memset(request->mapping.nonce, 0x5a, sizeof(request->mapping.nonce));
     memcpy(request->mapping.nonce, &nonce, sizeof(nonce));
     request->mapping.protocol = IPPROTO_UDP;
     request->mapping.internal_port = internal_port;
-    request->mapping.external.address = IP_ADDRESS_ANY_IPV4;
+    request->mapping.external.address =
+        ip_address_is_ipv4(address) ? IP_ADDRESS_ANY_IPV4 : IP_ADDRESS_ANY_IPV6;
     return request;
 }
 
@@ -264,14 +329,15 @@ void engine_add_filter(struct engine *engine, uint32_t address, uint8_t length, 
     engine_add_option(engine, &option);
 }
 
-void engine_send_octets(struct engine *engine, uint32_t host, const void *data, size_t size_bytes)
+void engine_send_octets_of(struct engine *engine, const struct ip_address *address,
+                           const void *data, size_t size_bytes)
 {
     /* A copy of just this size, so that the sanitizer sees a read behind its end. */
     uint8_t *octets = malloc(size_bytes > 0 ? size_bytes : 1);
     assert_non_null(octets);
     memcpy(octets, data, size_bytes);
     struct datagram datagram = {
-        .source = {ip_address_from_ipv4(host), 40000},
+        .source = {*address, engine->client_port ? engine->client_port : 40000},
         .destination = {ip_address_from_ipv4(0x0a000001), PCP_SERVER_PORT},
         .interface_index = 2,
         .data = octets,
@@ -281,20 +347,63 @@ void engine_send_octets(struct engine *engine, uint32_t host, const void *data, 
     free(octets);
 }
 
-void engine_send(struct engine *engine, uint32_t host)
+void engine_send_octets(struct engine *engine, uint32_t host, const void *data, size_t size_bytes)
+{
+    struct ip_address address = ip_address_from_ipv4(host);
+    engine_send_octets_of(engine, &address, data, size_bytes);
+}
+
+void engine_send_of(struct engine *engine, const struct ip_address *address)
 {
     uint8_t octets[PCP_SIZE_MAX];
     int size = pcp_request_encode(&engine->request, octets, sizeof(octets));
     assert_true(size > 0);
-    engine_send_octets(engine, host, octets, (size_t) size);
+    engine_send_octets_of(engine, address, octets, (size_t) size);
+}
+
+void engine_send(struct engine *engine, uint32_t host)
+{
+    struct ip_address address = ip_address_from_ipv4(host);
+    engine_send_of(engine, &address);
+}
+
+const struct pcp_response *engine_ask_of(struct engine *engine, const struct ip_address *address)
+{
+    engine_send_of(engine, address);
+    engine_settle(engine);
+    assert_int_equal(engine_collect(engine), 1);
+    return engine_answer(engine, 0);
 }
 
 const struct pcp_response *engine_ask(struct engine *engine, uint32_t host)
 {
-    engine_send(engine, host);
+    struct ip_address address = ip_address_from_ipv4(host);
+    return engine_ask_of(engine, &address);
+}
+
+void engine_send_natpmp(struct engine *engine, uint32_t host, const struct natpmp_request *request)
+{
+    uint8_t octets[16];
+    int size = natpmp_request_encode(request, octets, sizeof(octets));
+    assert_true(size > 0);
+    engine_send_octets(engine, host, octets, (size_t) size);
+}
+
+const struct natpmp_response *engine_natpmp_answer(struct engine *engine, size_t index)
+{
+    assert_true(index < engine->n_answers && index < ENGINE_ANSWERS_MAX);
+    const struct engine_answer *answer = &engine->answers[index];
+    assert_int_equal(natpmp_response_decode(answer->data, answer->size_bytes, &engine->natpmp), 0);
+    return &engine->natpmp;
+}
+
+const struct natpmp_response *engine_ask_natpmp(struct engine *engine, uint32_t host,
+                                                const struct natpmp_request *request)
+{
+    engine_send_natpmp(engine, host, request);
     engine_settle(engine);
     assert_int_equal(engine_collect(engine), 1);
-    return engine_answer(engine, 0);
+    return engine_natpmp_answer(engine, 0);
 }
 
 uint16_t engine_create(struct engine *engine, uint32_t host, uint16_t internal_port, uint32_t nonce,
@@ -334,9 +443,16 @@ uint32_t engine_epoch_s(const struct engine *engine, uint32_t host)
     return server_epoch_s(engine->server, engine->now_ns, &address);
 }
 
+uint32_t engine_epoch_of(const struct engine *engine, const struct ip_address *address)
+{
+    return server_epoch_s(engine->server, engine->now_ns, address);
+}
+
 struct search {
     struct ip_address internal_address;
     uint16_t internal_port;
+    uint8_t protocol;
+    enum mapping_kind kind; /* 0: any */
     struct mapping_record *found;
 };
 
@@ -344,7 +460,8 @@ static int match_internal(void *context, const struct mapping_record *record)
 {
     struct search *search = context;
     if (record->state != MAPPING_STATE_LIVE || record->internal_port != search->internal_port ||
-        record->protocol != IPPROTO_UDP ||
+        record->protocol != search->protocol ||
+        (search->kind != 0 && record->kind != search->kind) ||
         !ip_address_equal(&record->internal_address, &search->internal_address))
         return 0;
     *search->found = *record;
@@ -354,14 +471,22 @@ static int match_internal(void *context, const struct mapping_record *record)
 bool engine_find(const struct engine *engine, uint32_t host, uint16_t internal_port,
                  struct mapping_record *ret_record)
 {
-    struct search search = {ip_address_from_ipv4(host), internal_port, ret_record};
+    struct search search = {ip_address_from_ipv4(host), internal_port, IPPROTO_UDP, 0, ret_record};
+    return server_for_each_mapping(engine->server, match_internal, &search) == 1;
+}
+
+bool engine_find_of(const struct engine *engine, enum mapping_kind kind,
+                    const struct endpoint *internal, uint8_t protocol,
+                    struct mapping_record *ret_record)
+{
+    struct search search = {internal->address, internal->port, protocol, kind, ret_record};
     return server_for_each_mapping(engine->server, match_internal, &search) == 1;
 }
 
 struct comparison {
     const struct engine *engine;
     const struct mapping_record *wanted;
-    size_t n_live;
+    size_t n_live, n_static;
     const char *fault;
 };
 
@@ -387,6 +512,7 @@ static int compare_kernel(void *context, const struct mapping_record *record)
     if (record->state != MAPPING_STATE_LIVE)
         return 0;
     comparison->n_live++;
+    comparison->n_static += record->kind == MAPPING_KIND_STATIC;
     if (memory_nat_contains(comparison->engine->nat, record))
         return 0;
     comparison->fault = "a live mapping is not in the kernel";
@@ -419,7 +545,9 @@ const char *engine_inconsistency(const struct engine *engine)
         comparison.fault = "the kernel has a mapping that the table has not";
     if (comparison.fault || engine->store_owed)
         return comparison.fault;
-    if (memory_store_count(engine->store) != engine_n_live(engine) + engine_n_held(engine))
+    /* The configuration is the store of static mappings. */
+    if (memory_store_count(engine->store) !=
+        engine_n_live(engine) + engine_n_held(engine) - comparison.n_static)
         return "store and table differ in their number of records";
     if (store_load(engine->store, &handler) != 0 && !comparison.fault)
         return "the store could not be loaded";

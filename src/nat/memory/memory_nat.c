@@ -8,8 +8,10 @@
 #include "nat/memory/memory_nat.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/hash_index.h"
 #include "base/list.h"
@@ -26,6 +28,11 @@ struct entry {
     struct mapping_record record;
 };
 
+struct known_flow {
+    uint8_t protocol;
+    struct endpoint internal, remote, external;
+};
+
 struct memory_nat {
     struct nat nat;
     struct hash_index by_id;
@@ -36,6 +43,9 @@ struct memory_nat {
     bool is_ready; /* reconciled since it was made or flushed */
     unsigned int n_failures;
     int failure;
+    struct known_flow *flows;
+    size_t n_flows;
+    int news[2]; /* a pipe once somebody watches, else -1; an octet in it for each flush */
 };
 
 /* What one apply or reconcile has done so far. */
@@ -314,9 +324,16 @@ static int reconcile(struct nat *nat, const struct nat_settings *settings,
     return error;
 }
 
+static void forget_entries(struct memory_nat *memory)
+{
+    while (!list_is_empty(&memory->entries))
+        discard(memory, CONTAINER_OF(memory->entries.next, struct entry, link));
+    memory->is_ready = false;
+}
+
 static int remove_all(struct nat *nat)
 {
-    memory_nat_flush(nat);
+    forget_entries(memory_of(nat));
     return 0;
 }
 
@@ -324,10 +341,58 @@ static void close_memory(struct nat *nat)
 {
     struct memory_nat *memory = memory_of(nat);
 
-    memory_nat_flush(nat);
+    forget_entries(memory);
     hash_index_deinit(&memory->by_id);
     hash_index_deinit(&memory->by_external);
+    free(memory->flows);
+    for (size_t i = 0; i < N_ELEMENTS(memory->news); i++)
+        if (memory->news[i] >= 0)
+            close(memory->news[i]);
     free(memory);
+}
+
+static struct known_flow *find_known(const struct memory_nat *memory, uint8_t protocol,
+                                     const struct endpoint *internal, const struct endpoint *remote)
+{
+    for (size_t i = 0; i < memory->n_flows; i++) {
+        struct known_flow *flow = &memory->flows[i];
+        if (flow->protocol == protocol && endpoint_equal(&flow->internal, internal) &&
+            endpoint_equal(&flow->remote, remote))
+            return flow;
+    }
+    return NULL;
+}
+
+static int find_flow(struct nat *nat, uint8_t protocol, const struct endpoint *internal,
+                     const struct endpoint *remote, struct endpoint *ret_external)
+{
+    const struct known_flow *flow = find_known(memory_of(nat), protocol, internal, remote);
+
+    if (!flow)
+        return -ENOENT;
+    *ret_external = flow->external;
+    return 0;
+}
+
+static int watch(struct nat *nat, int *ret_fd)
+{
+    struct memory_nat *memory = memory_of(nat);
+
+    if (memory->news[0] < 0 && pipe2(memory->news, O_CLOEXEC | O_NONBLOCK) < 0)
+        return -errno;
+    *ret_fd = memory->news[0];
+    return 0;
+}
+
+static bool was_touched(struct nat *nat)
+{
+    const struct memory_nat *memory = memory_of(nat);
+    char news[64];
+    bool is_touched = false;
+
+    while (memory->news[0] >= 0 && read(memory->news[0], news, sizeof(news)) > 0)
+        is_touched = true;
+    return is_touched;
 }
 
 static const struct nat_operations operations = {
@@ -335,6 +400,9 @@ static const struct nat_operations operations = {
     .cut_flows = cut_flows,
     .reconcile = reconcile,
     .remove_all = remove_all,
+    .find_flow = find_flow,
+    .watch = watch,
+    .was_touched = was_touched,
     .close = close_memory,
 };
 
@@ -348,6 +416,7 @@ struct nat *memory_nat_new(void)
     hash_index_init(&memory->by_id);
     hash_index_init(&memory->by_external);
     list_init(&memory->entries);
+    memory->news[0] = memory->news[1] = -1;
     return &memory->nat;
 }
 
@@ -363,9 +432,31 @@ void memory_nat_flush(struct nat *nat)
 {
     struct memory_nat *memory = memory_of(nat);
 
-    while (!list_is_empty(&memory->entries))
-        discard(memory, CONTAINER_OF(memory->entries.next, struct entry, link));
-    memory->is_ready = false;
+    forget_entries(memory);
+    /* A full pipe is news enough. */
+    if (memory->news[1] >= 0)
+        (void) !write(memory->news[1], "", 1);
+}
+
+int memory_nat_set_flow(struct nat *nat, uint8_t protocol, const struct endpoint *internal,
+                        const struct endpoint *remote, const struct endpoint *external)
+{
+    struct memory_nat *memory = memory_of(nat);
+    struct known_flow *flow = find_known(memory, protocol, internal, remote);
+
+    if (flow && !external) {
+        *flow = memory->flows[--memory->n_flows];
+    } else if (flow) {
+        flow->external = *external;
+    } else if (external) {
+        flow = reallocarray(memory->flows, memory->n_flows + 1, sizeof(*flow));
+        if (!flow)
+            return -ENOMEM;
+        memory->flows = flow;
+        memory->flows[memory->n_flows++] = (struct known_flow){
+            .protocol = protocol, .internal = *internal, .remote = *remote, .external = *external};
+    }
+    return 0;
 }
 
 size_t memory_nat_count(const struct nat *nat)

@@ -16,6 +16,10 @@ struct nat *memory_nat_new(void);
 void memory_nat_fail_next(struct nat *nat, unsigned int n, int error);
 /* As a foreign flush would: everything is gone, and apply returns -ENOENT until a reconcile. */
 void memory_nat_flush(struct nat *nat);
+/* What find_flow is to find from now on; `external` NULL: nothing. 0 or -ENOMEM. */
+MUST_CHECK int memory_nat_set_flow(struct nat *nat, uint8_t protocol,
+                                   const struct endpoint *internal, const struct endpoint *remote,
+                                   const struct endpoint *external);
 size_t memory_nat_count(const struct nat *nat);
 /* True when exactly this live mapping (id, endpoints, protocol, filters) is installed. */
 bool memory_nat_contains(const struct nat *nat, const struct mapping_record *record);

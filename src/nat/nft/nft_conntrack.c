@@ -25,6 +25,7 @@
 #include <libmnl/libmnl.h>
 
 #include "nat/nft/nft_rule.h"
+#include "nat/nft/nft_tuple.h"
 
 /*
  * Above, one full walk is cheaper than two filtered ones per mapping. Measured with 262 144
@@ -52,15 +53,11 @@
 struct target {
     uint8_t key[KEY_SIZE]; /* protocol, address, port */
     const struct mapping_record *record;
-};
-
-struct tuple {
-    struct endpoint source, destination;
-    uint8_t protocol;
+    bool keeps_outbound; /* what its host sent goes on as an ordinary flow (RFC 6887 s12.3) */
 };
 
 struct flow {
-    struct tuple original, reply;
+    struct nft_tuple original, reply;
     const struct nlattr *original_attribute, *id, *zone;
     bool is_labelled;
     uint32_t status; /* IPS_ bits */
@@ -143,20 +140,21 @@ static int compare_targets(const void *a, const void *b)
     return memcmp(((const struct target *) a)->key, ((const struct target *) b)->key, KEY_SIZE);
 }
 
-static int collect_targets(struct nft_conntrack *conntrack,
-                           const struct mapping_record *const *records, size_t n_records)
+static int collect_targets(struct nft_conntrack *conntrack, const struct nft_ended *ended,
+                           size_t n_ended)
 {
-    conntrack->targets = calloc(n_records, sizeof(*conntrack->targets));
+    conntrack->targets = calloc(n_ended, sizeof(*conntrack->targets));
     if (!conntrack->targets)
         return -ENOMEM;
-    for (size_t i = 0; i < n_records; i++) {
+    for (size_t i = 0; i < n_ended; i++) {
+        const struct mapping_record *record = ended[i].record;
         struct target *target = &conntrack->targets[i];
-        fill_key(target->key, records[i]->protocol, &records[i]->external_address,
-                 records[i]->external_port);
-        target->record = records[i];
+        fill_key(target->key, record->protocol, &record->external_address, record->external_port);
+        target->record = record;
+        target->keeps_outbound = record->kind == MAPPING_KIND_PEER && !ended[i].is_moved;
     }
-    conntrack->n_targets = n_records;
-    qsort(conntrack->targets, n_records, sizeof(*conntrack->targets), compare_targets);
+    conntrack->n_targets = n_ended;
+    qsort(conntrack->targets, n_ended, sizeof(*conntrack->targets), compare_targets);
     return 0;
 }
 
@@ -192,11 +190,13 @@ static bool record_matches(const struct mapping_record *record, const struct end
 }
 
 static bool is_target_at(const struct nft_conntrack *conntrack, const uint8_t key[KEY_SIZE],
-                         const struct endpoint *internal, const struct endpoint *remote)
+                         const struct endpoint *internal, const struct endpoint *remote,
+                         bool is_outbound)
 {
     for (size_t i = find_target(conntrack, key);
          i < conntrack->n_targets && memcmp(conntrack->targets[i].key, key, KEY_SIZE) == 0; i++)
-        if (record_matches(conntrack->targets[i].record, internal, remote))
+        if (!(is_outbound && conntrack->targets[i].keeps_outbound) &&
+            record_matches(conntrack->targets[i].record, internal, remote))
             return true;
     return false;
 }
@@ -204,32 +204,32 @@ static bool is_target_at(const struct nft_conntrack *conntrack, const uint8_t ke
 /* By the port, by the whole protocol, by the whole address. */
 static bool is_target(const struct nft_conntrack *conntrack, uint8_t protocol,
                       const struct endpoint *external, const struct endpoint *internal,
-                      const struct endpoint *remote)
+                      const struct endpoint *remote, bool is_outbound)
 {
     uint8_t key[KEY_SIZE];
 
     fill_key(key, protocol, &external->address, external->port);
-    if (is_target_at(conntrack, key, internal, remote))
+    if (is_target_at(conntrack, key, internal, remote, is_outbound))
         return true;
     fill_key(key, protocol, &external->address, 0);
-    if (is_target_at(conntrack, key, internal, remote))
+    if (is_target_at(conntrack, key, internal, remote, is_outbound))
         return true;
     fill_key(key, 0, &external->address, 0);
-    return is_target_at(conntrack, key, internal, remote);
+    return is_target_at(conntrack, key, internal, remote, is_outbound);
 }
 
 static bool is_ours(const struct nft_conntrack *conntrack, const struct flow *flow)
 {
-    const struct tuple *original = &flow->original, *reply = &flow->reply;
+    const struct nft_tuple *original = &flow->original, *reply = &flow->reply;
 
     if (!ip_address_is_ipv4(&original->source.address) && !flow->is_labelled)
         return false;
     if (is_target(conntrack, original->protocol, &original->destination, &reply->source,
-                  &original->source))
+                  &original->source, false))
         return true;
     return ip_address_is_ipv4(&original->source.address) &&
            is_target(conntrack, original->protocol, &reply->destination, &original->source,
-                     &original->destination);
+                     &original->destination, true);
 }
 
 static bool is_internal(const struct nat_settings *settings, const struct ip_address *address)
@@ -256,62 +256,6 @@ static bool is_untranslated(const struct nft_conntrack *conntrack, const struct 
            is_internal(conntrack->settings, &flow->original.source.address);
 }
 
-static int read_addresses(const struct nlattr *attribute, void *context)
-{
-    struct tuple *tuple = context;
-    const void *payload = mnl_attr_get_payload(attribute);
-    uint16_t size = mnl_attr_get_payload_len(attribute);
-
-    switch (mnl_attr_get_type(attribute)) {
-    case CTA_IP_V4_SRC:
-        if (size == 4)
-            tuple->source.address = ip_address_from_ipv4(ntohl(mnl_attr_get_u32(attribute)));
-        break;
-    case CTA_IP_V4_DST:
-        if (size == 4)
-            tuple->destination.address = ip_address_from_ipv4(ntohl(mnl_attr_get_u32(attribute)));
-        break;
-    case CTA_IP_V6_SRC:
-        if (size == 16)
-            memcpy(tuple->source.address.octets, payload, 16);
-        break;
-    case CTA_IP_V6_DST:
-        if (size == 16)
-            memcpy(tuple->destination.address.octets, payload, 16);
-        break;
-    }
-    return MNL_CB_OK;
-}
-
-static int read_protocol(const struct nlattr *attribute, void *context)
-{
-    struct tuple *tuple = context;
-
-    switch (mnl_attr_get_type(attribute)) {
-    case CTA_PROTO_NUM:
-        tuple->protocol = mnl_attr_get_u8(attribute);
-        break;
-    case CTA_PROTO_SRC_PORT:
-        tuple->source.port = ntohs(mnl_attr_get_u16(attribute));
-        break;
-    case CTA_PROTO_DST_PORT:
-        tuple->destination.port = ntohs(mnl_attr_get_u16(attribute));
-        break;
-    }
-    return MNL_CB_OK;
-}
-
-static int read_tuple(const struct nlattr *attribute, void *tuple)
-{
-    switch (mnl_attr_get_type(attribute)) {
-    case CTA_TUPLE_IP:
-        return mnl_attr_parse_nested(attribute, read_addresses, tuple);
-    case CTA_TUPLE_PROTO:
-        return mnl_attr_parse_nested(attribute, read_protocol, tuple);
-    }
-    return MNL_CB_OK;
-}
-
 static bool has_label(const struct nlattr *attribute)
 {
     uint8_t label[NFT_LABEL_SIZE];
@@ -332,9 +276,9 @@ static int read_flow(const struct nlattr *attribute, void *context)
     switch (mnl_attr_get_type(attribute)) {
     case CTA_TUPLE_ORIG:
         flow->original_attribute = attribute;
-        return mnl_attr_parse_nested(attribute, read_tuple, &flow->original);
+        return mnl_attr_parse_nested(attribute, nft_tuple_read, &flow->original);
     case CTA_TUPLE_REPLY:
-        return mnl_attr_parse_nested(attribute, read_tuple, &flow->reply);
+        return mnl_attr_parse_nested(attribute, nft_tuple_read, &flow->reply);
     case CTA_ID:
         flow->id = attribute;
         break;
@@ -349,19 +293,6 @@ static int read_flow(const struct nlattr *attribute, void *context)
         break;
     }
     return MNL_CB_OK;
-}
-
-static struct nlmsghdr *put_header(void *at, uint16_t type, uint16_t flags, uint8_t family)
-{
-    struct nlmsghdr *header = mnl_nlmsg_put_header(at);
-    struct nfgenmsg *message;
-
-    header->nlmsg_type = (uint16_t) (NFNL_SUBSYS_CTNETLINK << 8 | type);
-    header->nlmsg_flags = (uint16_t) (NLM_F_REQUEST | flags);
-    message = mnl_nlmsg_put_extra_header(header, sizeof(*message));
-    message->nfgen_family = family;
-    message->version = NFNETLINK_V0;
-    return header;
 }
 
 /* An entry that is gone by now is as good as removed. */
@@ -419,8 +350,8 @@ static void put_deletion(struct nft_conntrack *conntrack, const struct flow *flo
 
     if (conntrack->deletions_size + DELETION_SIZE_MAX > DELETIONS_SIZE)
         send_deletions(conntrack);
-    header = put_header(conntrack->deletions + conntrack->deletions_size, IPCTNL_MSG_CT_DELETE, 0,
-                        family);
+    header = nft_tuple_put_header(conntrack->deletions + conntrack->deletions_size,
+                                  IPCTNL_MSG_CT_DELETE, 0, family);
     copy_attribute(header, flow->original_attribute);
     copy_attribute(header, flow->id);
     copy_attribute(header, flow->zone);
@@ -463,7 +394,7 @@ static int walk_family(struct nft_conntrack *conntrack, uint8_t family)
 {
     uint8_t buffer[128] __attribute__((aligned(8)));
 
-    return walk(conntrack, put_header(buffer, IPCTNL_MSG_CT_GET, NLM_F_DUMP, family));
+    return walk(conntrack, nft_tuple_put_header(buffer, IPCTNL_MSG_CT_GET, NLM_F_DUMP, family));
 }
 
 static void put_filter_tuple(struct nlmsghdr *header, uint16_t attribute,
@@ -506,7 +437,7 @@ static int walk_filtered(struct nft_conntrack *conntrack, const struct mapping_r
     uint8_t buffer[256] __attribute__((aligned(8)));
     bool is_ipv4 = ip_address_is_ipv4(&record->external_address);
     struct nlmsghdr *request =
-        put_header(buffer, IPCTNL_MSG_CT_GET, NLM_F_DUMP, is_ipv4 ? AF_INET : AF_INET6);
+        nft_tuple_put_header(buffer, IPCTNL_MSG_CT_GET, NLM_F_DUMP, is_ipv4 ? AF_INET : AF_INET6);
     struct nlattr *filter;
 
     put_filter_tuple(request, is_outbound ? CTA_TUPLE_REPLY : CTA_TUPLE_ORIG, record);
@@ -520,9 +451,10 @@ static int walk_filtered(struct nft_conntrack *conntrack, const struct mapping_r
 static int cut_few(struct nft_conntrack *conntrack)
 {
     for (size_t i = 0; i < conntrack->n_targets; i++) {
-        const struct mapping_record *record = conntrack->targets[i].record;
+        const struct target *target = &conntrack->targets[i];
+        const struct mapping_record *record = target->record;
         int error = walk_filtered(conntrack, record, false);
-        if (error == 0 && ip_address_is_ipv4(&record->external_address))
+        if (error == 0 && ip_address_is_ipv4(&record->external_address) && !target->keeps_outbound)
             error = walk_filtered(conntrack, record, true);
         if (error < 0)
             return error;
@@ -548,16 +480,16 @@ static int cut_many(struct nft_conntrack *conntrack)
     return error;
 }
 
-int nft_conntrack_cut(struct nft_conntrack *conntrack, const struct mapping_record *const *records,
-                      size_t n_records)
+int nft_conntrack_cut(struct nft_conntrack *conntrack, const struct nft_ended *ended,
+                      size_t n_ended)
 {
-    int error = collect_targets(conntrack, records, n_records);
+    int error = collect_targets(conntrack, ended, n_ended);
 
     if (error < 0)
         return error;
     conntrack->error = 0;
     conntrack->selects = is_ours;
-    error = n_records <= FILTERED_RECORDS_MAX ? cut_few(conntrack) : cut_many(conntrack);
+    error = n_ended <= FILTERED_RECORDS_MAX ? cut_few(conntrack) : cut_many(conntrack);
     free(conntrack->targets);
     conntrack->targets = NULL;
     return error < 0 ? error : conntrack->error;
@@ -567,7 +499,7 @@ int nft_conntrack_forget_untranslated(struct nft_conntrack *conntrack,
                                       const struct nat_settings *settings)
 {
     uint8_t buffer[128] __attribute__((aligned(8)));
-    struct nlmsghdr *request = put_header(buffer, IPCTNL_MSG_CT_GET, NLM_F_DUMP, AF_INET);
+    struct nlmsghdr *request = nft_tuple_put_header(buffer, IPCTNL_MSG_CT_GET, NLM_F_DUMP, AF_INET);
     int error;
 
     /* A kernel that does not know the mask (before Linux 5.15) sends the others as well. */

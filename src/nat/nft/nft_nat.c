@@ -15,6 +15,10 @@
  * something else into our table, or another version has, it is removed and made anew, at that risk
  * for a packet.
  *
+ * Beside it stands a guard: a table that a flush of the whole ruleset passes by, as it is owned by
+ * our socket (docs/decisions/0006-flush-guard.md). It keeps established flows translated until the
+ * flush is repaired.
+ *
  * One message holds it all: about 180 octets per mapping, and the kernel takes a gigabyte.
  */
 
@@ -23,6 +27,7 @@
 #include <errno.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netlink.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -33,6 +38,7 @@
 #include "nat/nft/nft_conntrack.h"
 #include "nat/nft/nft_elements.h"
 #include "nat/nft/nft_features.h"
+#include "nat/nft/nft_flow.h"
 #include "nat/nft/nft_inventory.h"
 #include "nat/nft/nft_ruleset.h"
 #include "nat/nft/nft_watch.h"
@@ -45,11 +51,14 @@ struct nft_nat {
     struct nat nat;
     struct mnl_socket *socket;
     struct nft_conntrack *conntrack;
-    struct nft_watch *watch; /* NULL: nobody watches */
+    struct nft_flow_finder *flow_finder; /* for another thread than the rest */
+    struct nft_watch *watch;             /* NULL: nobody watches */
     struct nft_batch batch;
     struct nft_features features;
     uint32_t grace_s;
     bool is_reconciled;
+    char guard[32]; /* the guard's name */
+    bool is_guarded;
     /* Room for the steps of an apply, kept. */
     struct nft_step *steps;
     uint32_t *slots; /* open addressing by id: 1 + index of a mapping's step, 0: free */
@@ -240,16 +249,18 @@ static bool is_ended(const struct change *change)
 static int cut_flows(struct nat *nat, const struct change *changes, size_t n_changes)
 {
     struct nft_nat *nft = nft_of(nat);
-    const struct mapping_record **ended;
+    struct nft_ended *ended = calloc(n_changes + 1, sizeof(*ended));
     size_t n_ended = 0;
     int error = 0;
 
-    ended = calloc(n_changes + 1, sizeof(const struct mapping_record *));
     if (!ended)
         return -ENOMEM;
     for (size_t i = 0; i < n_changes; i++)
         if (is_ended(&changes[i]))
-            ended[n_ended++] = &changes[i].before;
+            ended[n_ended++] = (struct nft_ended){
+                .record = &changes[i].before,
+                .is_moved = live(changes[i].has_after, &changes[i].after) != NULL,
+            };
     if (n_ended > 0)
         error = nft_conntrack_cut(nft->conntrack, ended, n_ended);
     free(ended);
@@ -302,6 +313,21 @@ static int replace_contents(struct nft_nat *nft, const struct nat_settings *sett
     return error;
 }
 
+/*
+ * A kernel before Linux 5.12 refuses, and there a flush may end flows. Its name is nobody else's, not
+ * even that of one who was killed a moment ago and whose guard is about to go.
+ */
+static void make_guard(struct nft_nat *nft)
+{
+    struct nft_batch batch;
+
+    nft_batch_init(&batch, nft->guard);
+    nft_batch_begin(&batch);
+    nft_ruleset_put_guard(&batch);
+    nft->is_guarded = nft_batch_send(&batch, nft->socket, NULL) == 0;
+    nft_batch_deinit(&batch);
+}
+
 static int reconcile(struct nat *nat, const struct nat_settings *settings,
                      const struct mapping_record *const *records, size_t n_records, uint64_t now_ns)
 {
@@ -324,6 +350,8 @@ static int reconcile(struct nat *nat, const struct nat_settings *settings,
         return error;
     nft->grace_s = settings->grace_s;
     nft->is_reconciled = true;
+    if (!nft->is_guarded)
+        make_guard(nft);
     /* If it fails, some flows that began without us stay as they are until they pause. */
     (void) !nft_conntrack_forget_untranslated(nft->conntrack, settings);
     return 0;
@@ -335,7 +363,9 @@ static int remove_all(struct nat *nat)
 
     nft_batch_begin(&nft->batch);
     nft_ruleset_put_removal(&nft->batch, NFT_TABLE);
-    nft->is_reconciled = false;
+    if (nft->is_guarded)
+        nft_ruleset_put_removal(&nft->batch, nft->guard);
+    nft->is_reconciled = nft->is_guarded = false;
     return nft_batch_send(&nft->batch, nft->socket, NULL);
 }
 
@@ -346,6 +376,7 @@ static void close_nft(struct nat *nat)
     if (nft->socket)
         mnl_socket_close(nft->socket);
     nft_conntrack_close(nft->conntrack);
+    nft_flow_finder_close(nft->flow_finder);
     nft_watch_close(nft->watch);
     nft_batch_deinit(&nft->batch);
     free(nft->steps);
@@ -353,11 +384,41 @@ static void close_nft(struct nat *nat)
     free(nft);
 }
 
+static int find_flow(struct nat *nat, uint8_t protocol, const struct endpoint *internal,
+                     const struct endpoint *remote, struct endpoint *ret_external)
+{
+    return nft_flow_find(nft_of(nat)->flow_finder, protocol, internal, remote, ret_external);
+}
+
+/* While somebody watches, the kernel carries out changes at about half the rate. */
+static int watch(struct nat *nat, int *ret_fd)
+{
+    struct nft_nat *nft = nft_of(nat);
+
+    if (!nft->watch) {
+        int error = nft_watch_open(mnl_socket_get_portid(nft->socket), &nft->watch);
+        if (error < 0)
+            return error;
+    }
+    *ret_fd = nft_watch_fd(nft->watch);
+    return 0;
+}
+
+static bool was_touched(struct nat *nat)
+{
+    struct nft_nat *nft = nft_of(nat);
+
+    return nft->watch && nft_watch_read(nft->watch);
+}
+
 static const struct nat_operations operations = {
     .apply = apply,
     .cut_flows = cut_flows,
     .reconcile = reconcile,
     .remove_all = remove_all,
+    .find_flow = find_flow,
+    .watch = watch,
+    .was_touched = was_touched,
     .close = close_nft,
 };
 
@@ -397,10 +458,14 @@ int nft_nat_open(struct nat **ret_nat)
         error = nft_features_probe(nft->socket, &nft->features);
     if (error == 0)
         error = nft_conntrack_open(&nft->conntrack);
+    if (error == 0)
+        error = nft_flow_finder_open(&nft->flow_finder);
     if (error < 0) {
         close_nft(&nft->nat);
         return error;
     }
+    snprintf(nft->guard, sizeof(nft->guard), "holdfast_guard_%u",
+             mnl_socket_get_portid(nft->socket));
     *ret_nat = &nft->nat;
     return 0;
 }
@@ -408,24 +473,4 @@ int nft_nat_open(struct nat **ret_nat)
 void nft_nat_force_features(struct nat *nat, const struct nft_features *features)
 {
     nft_of(nat)->features = *features;
-}
-
-int nft_nat_watch(struct nat *nat, int *ret_fd)
-{
-    struct nft_nat *nft = nft_of(nat);
-
-    if (!nft->watch) {
-        int error = nft_watch_open(mnl_socket_get_portid(nft->socket), &nft->watch);
-        if (error < 0)
-            return error;
-    }
-    *ret_fd = nft_watch_fd(nft->watch);
-    return 0;
-}
-
-bool nft_nat_was_touched(struct nat *nat)
-{
-    struct nft_nat *nft = nft_of(nat);
-
-    return nft->watch && nft_watch_read(nft->watch);
 }

@@ -6,8 +6,6 @@
  * shell or nft(8).
  */
 
-#include <stdbool.h>
-
 #include "base/util.h"
 #include "nat/nat.h"
 
@@ -20,15 +18,3 @@
  * CAP_NET_ADMIN).
  */
 MUST_CHECK int nft_nat_open(struct nat **ret_nat);
-
-/*
- * Begins to watch for other programs that change or flush our table; the descriptor, which stays
- * ours, becomes readable then. While somebody watches, the kernel carries out changes at about half
- * the rate. 0 or -errno.
- */
-MUST_CHECK int nft_nat_watch(struct nat *nat, int *ret_fd);
-/*
- * Reads the news. True when our table is no longer what we made it, or may not be: reconcile. May
- * run beside an operation.
- */
-bool nft_nat_was_touched(struct nat *nat);

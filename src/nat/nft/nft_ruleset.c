@@ -22,6 +22,7 @@
 
 #include "nat/nft/nft_ruleset.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_conntrack_common.h>
@@ -40,6 +41,8 @@
 #include "nat/nft/nft_sets.h"
 
 #define OBJECT_SIZE_MAX 2048
+/* NFT_TABLE_F_OWNER, which older headers do not name. */
+#define FLAG_OWNER 2U
 
 #define SET_OUTSIDE "outside"
 #define SET_EXTERNAL4 "external4"
@@ -100,29 +103,32 @@ int nft_ruleset_check(const struct nat_settings *settings)
     return 0;
 }
 
+/* Without `table_flags` a table that is there stays as it is. */
 static void put_table_message(struct nft_batch *batch, uint16_t type, uint16_t flags,
-                              const char *name)
+                              const char *name, const uint32_t *table_flags)
 {
     struct nlmsghdr *header = nft_batch_open_message(batch, type, flags, OBJECT_SIZE_MAX);
 
     if (!header)
         return;
     mnl_attr_put_strz(header, NFTA_TABLE_NAME, name);
-    /* Said even when it is there already: somebody may have put it to sleep. */
-    if (type == NFT_MSG_NEWTABLE)
-        mnl_attr_put_u32(header, NFTA_TABLE_FLAGS, 0);
+    if (table_flags)
+        mnl_attr_put_u32(header, NFTA_TABLE_FLAGS, htobe32(*table_flags));
     nft_batch_close_message(batch, header);
 }
 
 void nft_ruleset_put_empty_table(struct nft_batch *batch, const char *table)
 {
-    put_table_message(batch, NFT_MSG_NEWTABLE, NLM_F_CREATE, table);
+    /* Said even when it is there already: somebody may have put it to sleep. */
+    static const uint32_t no_flags = 0;
+
+    put_table_message(batch, NFT_MSG_NEWTABLE, NLM_F_CREATE, table, &no_flags);
 }
 
 void nft_ruleset_put_removal(struct nft_batch *batch, const char *table)
 {
-    nft_ruleset_put_empty_table(batch, table);
-    put_table_message(batch, NFT_MSG_DELTABLE, 0, table);
+    put_table_message(batch, NFT_MSG_NEWTABLE, NLM_F_CREATE, table, NULL);
+    put_table_message(batch, NFT_MSG_DELTABLE, 0, table, NULL);
 }
 
 /* Of all chains. Anonymous sets go with them. */
@@ -487,6 +493,16 @@ static void put_family_rules(struct nft_batch *batch, enum nft_family family)
     for (enum nft_scope scope = 0; scope < NFT_SCOPE_COUNT; scope++)
         if (chains[family].admit[scope])
             put_filters(batch, family, scope);
+}
+
+/* The chain has the kernel translate, its rule has it track what is to be translated. */
+void nft_ruleset_put_guard(struct nft_batch *batch)
+{
+    static const uint32_t flags = FLAG_OWNER;
+
+    put_table_message(batch, NFT_MSG_NEWTABLE, NLM_F_CREATE, batch->table, &flags);
+    put_chain(batch, "guard", "nat", NF_INET_PRE_ROUTING, NF_IP_PRI_NAT_DST);
+    put_state_acceptance(batch, "guard", NF_CT_STATE_BIT(IP_CT_ESTABLISHED));
 }
 
 void nft_ruleset_put_rules(struct nft_batch *batch, const struct nat_settings *settings,

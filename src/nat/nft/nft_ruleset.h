@@ -39,3 +39,8 @@ void nft_ruleset_put_socket_rule(struct nft_batch *batch);
 void nft_ruleset_put_removal(struct nft_batch *batch, const char *table);
 /* Adds a table, nothing when it is there. */
 void nft_ruleset_put_empty_table(struct nft_batch *batch, const char *table);
+/*
+ * The batch's table as one that nobody else can change and that ends with the socket it is sent by
+ * (Linux 5.12), whose chain has the kernel go on translating established flows.
+ */
+void nft_ruleset_put_guard(struct nft_batch *batch);

@@ -27,15 +27,16 @@ const char arguments_help[] =
     "       holdfast --help | --version\n"
     "\n"
     "Asks the gateway's PCP server (RFC 6887) once: for an inbound port, for its removal, or for\n"
-    "its Epoch. PROTO is tcp, udp or a number; PORT 0 means all ports. It does not keep the "
-    "mapping\n"
-    "alive: that ends after its lifetime, unless asked for again with the same --nonce.\n"
+    "its Epoch. PROTO is tcp, udp, sctp, dccp, udplite or a number; PORT 0 means all ports. It\n"
+    "does not keep the mapping alive: that ends after its lifetime, unless asked for again with\n"
+    "the same --nonce.\n"
     "\n"
     "  --external-port N        the port wished for outside (default: the server chooses)\n"
     "  --external-address A     the address wished for outside\n"
     "  --lifetime S             seconds asked for (default 7200)\n"
     "  --prefer-failure         rather nothing than another external port or address\n"
-    "  --filter PREFIX[,PORT]   only these remote hosts (and port) may send; may be repeated\n"
+    "  --filter PREFIX[,PORT]   only these remote hosts (and port) may send; may be repeated;\n"
+    "                           ::/0 removes the filters the mapping has\n"
     "  --nonce HEX24            the mapping's key, 24 hexadecimal digits (default: random)\n"
     "COMMON:\n"
     "  --server ADDR[:PORT]     the PCP server (default: the default route's gateway, port 5351)\n"
@@ -56,6 +57,8 @@ struct rule {
     /* False when `value` is wrong. */
     bool (*read)(const char *value, struct arguments *arguments);
     const char *expected; /* NULL: takes no value */
+    /* What is wrong with `value`, where `expected` does not say it well enough; may be NULL. */
+    const char *(*explain)(const char *value, const struct arguments *arguments);
 };
 
 static bool read_number(const char *text, uint32_t min, uint32_t max, uint32_t *ret_number)
@@ -101,21 +104,60 @@ static bool read_prefer_failure(const char *value, struct arguments *arguments)
     return true;
 }
 
-static bool read_filter(const char *value, struct arguments *arguments)
+/* What is before the first `separator` in `value`, or all of it; false when that is too long for `ret_text`. */
+static bool copy_before(const char *value, char separator, char *ret_text, size_t size_bytes)
+{
+    const char *end = strchrnul(value, separator);
+    size_t length = (size_t) (end - value);
+    if (length >= size_bytes)
+        return false;
+    memcpy(ret_text, value, length);
+    ret_text[length] = '\0';
+    return true;
+}
+
+static bool read_filter_prefix(const char *value, struct ip_prefix *ret_prefix)
 {
     char text[IP_PREFIX_TEXT_SIZE];
+    return copy_before(value, ',', text, sizeof(text)) && ip_prefix_parse(text, ret_prefix) == 0;
+}
+
+static bool read_filter(const char *value, struct arguments *arguments)
+{
     struct pcp_filter filter = {0};
     const char *comma = strchr(value, ',');
-    size_t length = comma ? (size_t) (comma - value) : strlen(value);
-    if (arguments->n_filters == ARGUMENTS_FILTERS_MAX || length >= sizeof(text))
-        return false;
-    memcpy(text, value, length);
-    text[length] = '\0';
-    if (ip_prefix_parse(text, &filter.remote) < 0 ||
+    if (arguments->n_filters == ARGUMENTS_FILTERS_MAX ||
+        !read_filter_prefix(value, &filter.remote) ||
         (comma && !read_port(comma + 1, &filter.remote_port)))
         return false;
     arguments->filters[arguments->n_filters++] = filter;
     return true;
+}
+
+/* Whether address and length of the prefix in `value` are right on their own. */
+static bool has_good_parts(const char *value)
+{
+    char text[IP_PREFIX_TEXT_SIZE], address_text[IP_PREFIX_TEXT_SIZE];
+    struct ip_address address;
+    uint32_t length;
+    if (!copy_before(value, ',', text, sizeof(text)) ||
+        !copy_before(text, '/', address_text, sizeof(address_text)) ||
+        ip_address_parse(address_text, &address) < 0)
+        return false;
+    const char *slash = strchr(text, '/');
+    return slash && read_number(slash + 1, 0, ip_address_is_ipv4(&address) ? 32 : 128, &length);
+}
+
+static const char *explain_filter(const char *value, const struct arguments *arguments)
+{
+    struct ip_prefix prefix;
+    if (arguments->n_filters == ARGUMENTS_FILTERS_MAX)
+        return "too many: a request has no room for this one";
+    if (read_filter_prefix(value, &prefix))
+        return "what is behind the comma is not a port from 0 to 65535";
+    if (has_good_parts(value))
+        return "the address has bits set behind the prefix length";
+    return "not an address, nor ADDRESS/LENGTH";
 }
 
 static bool read_nonce(const char *value, struct arguments *arguments)
@@ -192,8 +234,7 @@ static const struct rule rules[] = {
     {"external-address", FOR_MAP, read_external_address, "an IP address"},
     {"lifetime", FOR_MAP, read_lifetime, "seconds from 1 to 4294967295 (unmap removes)"},
     {"prefer-failure", FOR_MAP, read_prefer_failure, NULL},
-    {"filter", FOR_MAP, read_filter,
-     "PREFIX or PREFIX,PORT with no bits behind the prefix, at most 42 times"},
+    {"filter", FOR_MAP, read_filter, "PREFIX or PREFIX,PORT", explain_filter},
     {"nonce", FOR_MAP | FOR_UNMAP, read_nonce, "24 hexadecimal digits"},
     {"server", FOR_ALL, read_server, "a unicast address, or ADDRESS:PORT"},
     {"internal-address", FOR_ALL, read_internal_address, "an IP address of this host"},
@@ -236,8 +277,9 @@ static int read_options(int argc, char **argv, struct arguments *arguments, unsi
     while ((found = getopt_long(argc, argv, ":", options, &index)) == 0) {
         const struct rule *rule = &rules[index];
         if (!rule->read(optarg, arguments))
-            return complain(ret_complaint, "--%s %s: expected %s", rule->name, optarg,
-                            rule->expected);
+            return complain(ret_complaint, "--%s %s: %s%s", rule->name, optarg,
+                            rule->explain ? "" : "expected ",
+                            rule->explain ? rule->explain(optarg, arguments) : rule->expected);
         *ret_seen |= 1u << index;
         if (arguments->command == COMMAND_HELP || arguments->command == COMMAND_VERSION)
             return 0;
@@ -249,14 +291,33 @@ static int read_options(int argc, char **argv, struct arguments *arguments, unsi
     return 0;
 }
 
+static const struct {
+    const char *name;
+    uint8_t number;
+} protocols[] = {
+    {"TCP", IPPROTO_TCP},   {"UDP", IPPROTO_UDP},         {"SCTP", IPPROTO_SCTP},
+    {"DCCP", IPPROTO_DCCP}, {"UDPLITE", IPPROTO_UDPLITE},
+};
+
+const char *arguments_protocol_name(uint8_t protocol)
+{
+    for (size_t i = 0; i < N_ELEMENTS(protocols); i++) {
+        if (protocols[i].number == protocol)
+            return protocols[i].name;
+    }
+    return NULL;
+}
+
 static bool read_protocol(const char *text, uint8_t *ret_protocol)
 {
+    for (size_t i = 0; i < N_ELEMENTS(protocols); i++) {
+        if (strcasecmp(text, protocols[i].name) == 0) {
+            *ret_protocol = protocols[i].number;
+            return true;
+        }
+    }
     uint32_t number;
-    if (strcasecmp(text, "tcp") == 0)
-        number = IPPROTO_TCP;
-    else if (strcasecmp(text, "udp") == 0)
-        number = IPPROTO_UDP;
-    else if (!read_number(text, 0, UINT8_MAX, &number))
+    if (!read_number(text, 0, UINT8_MAX, &number))
         return false;
     *ret_protocol = (uint8_t) number;
     return true;
@@ -280,7 +341,8 @@ static int read_words(int n_words, char **words, struct arguments *arguments, ch
     if (commands[i].n_words == 0)
         return 0;
     if (!read_protocol(words[1], &arguments->protocol))
-        return complain(ret_complaint, "%s is not tcp, udp or a number up to 255", words[1]);
+        return complain(ret_complaint,
+                        "%s is not tcp, udp, sctp, dccp, udplite or a number up to 255", words[1]);
     if (!read_port(words[2], &arguments->internal_port))
         return complain(ret_complaint, "%s is not a port from 0 to 65535", words[2]);
     return 0;

@@ -47,6 +47,9 @@ struct arguments {
 
 extern const char arguments_help[];
 
+/* "TCP"; NULL for a protocol that is known by its number only. */
+const char *arguments_protocol_name(uint8_t protocol);
+
 /*
  * 0, or -EINVAL with one line in `ret_complaint` (ARGUMENTS_COMPLAINT_SIZE octets) that says what is wrong. May permute `argv`.
  */

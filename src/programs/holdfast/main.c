@@ -56,7 +56,8 @@ static struct ip_address choose_source(const struct arguments *arguments,
         return arguments->internal_address;
     if (ip_address_is_ipv4(server) || !ip_address_is_link_local(server))
         return chosen;
-    int n = machine_interface_addresses(target->interface, addresses, SOURCES_MAX);
+    int n = machine_interface_addresses(target->interface, MACHINE_SCOPE_ROUTED, addresses,
+                                        SOURCES_MAX);
     for (int i = 0; i < n; i++) {
         if (ip_address_is_ipv4(&addresses[i]) || ip_address_is_loopback(&addresses[i]))
             continue;
@@ -112,6 +113,17 @@ static enum exit_status report_unsent(const struct endpoint *server, int error)
     return EXIT_STATUS_UNSENT;
 }
 
+static enum exit_status report_unopened(const struct arguments *arguments,
+                                        const struct endpoint *server, int error)
+{
+    char text[IP_ADDRESS_TEXT_SIZE];
+    if (!arguments->has_internal_address || error != -EADDRNOTAVAIL)
+        return report_unsent(server, error);
+    fprintf(stderr, "holdfast: --internal-address %s is not an address of this host\n",
+            ip_address_format(&arguments->internal_address, text));
+    return EXIT_STATUS_UNSENT;
+}
+
 static enum exit_status report_unanswered(const struct exchange *exchange, uint32_t timeout_s)
 {
     char text[ENDPOINT_TEXT_SIZE];
@@ -153,7 +165,7 @@ static enum exit_status find_and_ask(const struct arguments *arguments)
     int error = exchange_open(&target.server, machine_interface_index(target.interface), &source,
                               &exchange);
     if (error < 0)
-        return report_unsent(&target.server, error);
+        return report_unopened(arguments, &target.server, error);
     enum exit_status status = ask(arguments, &exchange);
     exchange_close(&exchange);
     return status;

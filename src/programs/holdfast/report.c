@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
-#include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -14,10 +13,9 @@
 
 static const char *format_protocol(uint8_t protocol, char *ret_text)
 {
-    if (protocol == IPPROTO_TCP)
-        return "TCP";
-    if (protocol == IPPROTO_UDP)
-        return "UDP";
+    const char *name = arguments_protocol_name(protocol);
+    if (name)
+        return name;
     snprintf(ret_text, PROTOCOL_TEXT_SIZE, "%u", (unsigned) protocol);
     return ret_text;
 }
@@ -138,8 +136,17 @@ static void print_granted(const struct arguments *arguments, const struct exchan
     }
 }
 
-static void print_refusal(const struct exchange *exchange, const struct pcp_response *response,
-                          bool is_natpmp)
+/* What the command line could have had to do with it. */
+static const char *advise(const struct arguments *arguments, uint8_t result)
+{
+    if (result == PCP_RESULT_NOT_AUTHORIZED && arguments->command == COMMAND_MAP &&
+        !arguments->has_nonce)
+        return "; to renew a mapping give its --nonce";
+    return "";
+}
+
+static void print_refusal(const struct arguments *arguments, const struct exchange *exchange,
+                          const struct pcp_response *response, bool is_natpmp)
 {
     char server[ENDPOINT_TEXT_SIZE];
     endpoint_format(&exchange->server, server);
@@ -150,10 +157,11 @@ static void print_refusal(const struct exchange *exchange, const struct pcp_resp
                 server);
     else
         fprintf(stderr,
-                "holdfast: %s refused: %s (%u): %s; it asks not to be asked again for %" PRIu32
+                "holdfast: %s refused: %s (%u): %s%s; it asks not to be asked again for %" PRIu32
                 " s\n",
                 server, pcp_result_name(response->result), (unsigned) response->result,
-                explain_result(response->result), response->lifetime_s);
+                explain_result(response->result), advise(arguments, response->result),
+                response->lifetime_s);
 }
 
 enum exit_status report_answer(const struct arguments *arguments, const struct exchange *exchange,
@@ -167,7 +175,7 @@ enum exit_status report_answer(const struct arguments *arguments, const struct e
     else if (!is_refused)
         print_granted(arguments, exchange, request, response);
     if (is_refused)
-        print_refusal(exchange, response, is_natpmp);
+        print_refusal(arguments, exchange, response, is_natpmp);
     errno = 0;
     if (fflush(stdout) != 0 || ferror(stdout) || error != 0) {
         fprintf(stderr, "holdfast: the answer could not be written: %s\n", strerror(errno));

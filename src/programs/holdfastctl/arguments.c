@@ -169,6 +169,8 @@ static int take_option(int code, struct raw *raw, char *ret_error)
 {
     switch (code) {
     case OPTION_SOCKET:
+        if (*optarg == '\0')
+            return fail(ret_error, "--socket needs a path");
         raw->socket_path = optarg;
         return 0;
     case OPTION_JSON:

@@ -99,8 +99,14 @@ static void render_daemon(FILE *stream, const json_t *status)
     fprintf(stream, ", up %s, log level ", duration_text(status, "uptime_s", text));
     put_field(stream, status, "log_level");
     fputc('\n', stream);
-    if (strcmp(text_of(status, "mode"), "volatile") == 0)
-        fputs("Mode: volatile; mappings are lost when the daemon stops\n", stream);
+    const char *mode = text_of(status, "mode");
+    fputs("Mode: ", stream);
+    put_text(stream, mode);
+    if (strcmp(mode, "durable") == 0)
+        fputs("; mappings come back after a restart or a reboot", stream);
+    else if (strcmp(mode, "volatile") == 0)
+        fputs("; mappings are lost when the daemon stops", stream);
+    fputc('\n', stream);
 }
 
 static const struct {
@@ -111,6 +117,7 @@ static const struct {
     {"new-state", "there was no state"},
     {"volatile", "started without a store"},
     {"clock", "the wall clock was not plausible"},
+    {"rolled-back", "the store is older than the last commit of this boot"},
     {"state-damaged", "some stored mappings contradicted others"},
 };
 
@@ -133,6 +140,10 @@ static void render_epoch(FILE *stream, const json_t *epoch)
     put_field(stream, epoch, "at");
     fputs(has_continued ? ", " : ": ", stream);
     put_text(stream, reason_words(text_of(epoch, "reason")));
+    uint64_t n_own;
+    if (number_of(epoch, "own", &n_own) && n_own > 0)
+        fprintf(stream, "; %" PRIu64 " %s a later Epoch of %s own", n_own,
+                n_own == 1 ? "subscriber has" : "subscribers have", n_own == 1 ? "its" : "their");
     fputc('\n', stream);
 }
 
@@ -186,8 +197,18 @@ static void render_kernel(FILE *stream, const json_t *kernel)
     fputs("Kernel: reconciled ", stream);
     put_count(stream, kernel, "reconciles", "time", "times");
     fputs(", ", stream);
+    put_number(stream, kernel, "repairs");
+    fputs(" of them repairs, ", stream);
     put_count(stream, kernel, "failures", "failure", "failures");
     fputc('\n', stream);
+}
+
+/* What is rare is told when it happened. */
+static void put_rarity(FILE *stream, const json_t *counters, const char *key, const char *words)
+{
+    uint64_t number;
+    if (number_of(counters, key, &number) && number > 0)
+        fprintf(stream, ", %" PRIu64 " %s", number, words);
 }
 
 static void render_counters(FILE *stream, json_t *counters)
@@ -198,7 +219,11 @@ static void render_counters(FILE *stream, json_t *counters)
     put_number(stream, counters, "responses");
     fputs(" responses sent, ", stream);
     put_number(stream, counters, "dropped");
-    fputs(" dropped\n", stream);
+    fputs(" dropped", stream);
+    put_rarity(stream, counters, "limited", "of them above the rate limit");
+    put_rarity(stream, counters, "overloads", "of them for want of room");
+    put_rarity(stream, counters, "adopted", "with another nonce adopted");
+    fputc('\n', stream);
     json_t *results = json_object_get(counters, "results");
     if (json_object_size(results) == 0)
         return;

@@ -3,7 +3,8 @@
  * its answers released. One job at a time; while it runs the loop decides the next tick.
  *
  * When the kernel refuses although it has room, its state is not what we think (a foreign flush, say): the whole of it is
- * made equal to the table, which includes the tick, and if that works the tick is through.
+ * made equal to the table, which includes the tick, and if that works the tick is through. The same is done when the
+ * kernel tells that somebody changed our table: at once, but whoever goes on flushing cannot keep us busy.
  */
 
 #include <errno.h>
@@ -13,22 +14,27 @@
 #include "base/time.h"
 #include "programs/holdfastd/daemon.h"
 
-/* Pause after a reconcile that failed. */
-#define RECONCILE_PAUSE_NS NS_PER_S
+/* Pause after a reconcile that failed: this, twice this, ... */
+#define RECONCILE_PAUSE_MIN_NS (NS_PER_S / 50)
+#define RECONCILE_PAUSE_MAX_NS NS_PER_S
 /* What has to be repeated (reconciling against somebody who keeps flushing, ending flows) may take a tenth of the time. */
 #define REPEAT_SHARE 10
+/*
+ * Ending flows walks the whole of conntrack, and a commit behind it waits; so what ends is gathered for a while. The ruleset has
+ * stopped what comes in through those mappings already.
+ */
+#define CUT_DELAY_NS (100 * NS_PER_MS)
+/* But so much of reconciling is done at once. */
+#define REPAIR_BURST_NS (NS_PER_S / 2)
 /* How often an idle daemon writes the clock record, which bounds what a reboot can misjudge. */
 #define STAMP_INTERVAL_NS (300 * NS_PER_S)
 
 static void fill_clock(const struct daemon *daemon, struct store_clock *clock)
 {
-    struct machine_clocks clocks;
     memcpy(clock->boot_id, daemon->boot_id, sizeof(clock->boot_id));
-    if (machine_read_clocks(&clocks) < 0)
-        clocks = (struct machine_clocks){.boottime_ns = loop_now_ns()};
-    clock->boottime_ns = clocks.boottime_ns;
-    clock->wall_ns = clocks.wall_ns;
-    clock->service_ns = service_clock_now_ns(&daemon->clock, clocks.boottime_ns);
+    clock->boottime_ns = loop_now_ns();
+    clock->wall_ns = machine_wall_ns();
+    clock->service_ns = service_clock_now_ns(&daemon->clock, clock->boottime_ns);
 }
 
 static void run_commit(struct daemon *daemon)
@@ -42,6 +48,7 @@ static void run_commit(struct daemon *daemon)
         job->outcome = SERVER_OUTCOME_STORE_FAILED;
         return;
     }
+    witness_note(&daemon->witness, job->commit.clock.service_ns);
     if (job->commit.n_changes > 0)
         job->kernel_error = nat_apply(daemon->nat, job->commit.changes, job->commit.n_changes,
                                       daemon_now_ns(daemon));
@@ -71,14 +78,23 @@ static bool ends_flows(const struct change *change)
            !ip_address_equal(&change->after.external_address, &change->before.external_address);
 }
 
+static int remember_cut(struct daemon *daemon, const struct change *change)
+{
+    bool goes_on = change->has_after && change->after.state == MAPPING_STATE_LIVE;
+    return change_set_append(&daemon->to_cut, &change->before, goes_on ? &change->after : NULL);
+}
+
 /* Without memory to remember them the ruleset alone stops those flows. */
 static void remember_cuts(struct daemon *daemon, const struct server_commit *commit)
 {
+    size_t n_before = daemon->to_cut.n_items;
     for (size_t i = 0; i < commit->n_changes; i++)
-        if (ends_flows(&commit->changes[i]) &&
-            change_set_append(&daemon->to_cut, &commit->changes[i].before, NULL) < 0)
+        if (ends_flows(&commit->changes[i]) && remember_cut(daemon, &commit->changes[i]) < 0)
             log_message(LOG_LEVEL_WARNING,
                         "out of memory: flows of a removed mapping end with its kernel timeout");
+    uint64_t at_ns = loop_now_ns() + CUT_DELAY_NS;
+    if (n_before == 0 && daemon->to_cut.n_items > 0 && daemon->cut_not_before_ns < at_ns)
+        daemon->cut_not_before_ns = at_ns;
 }
 
 struct record_list {
@@ -104,40 +120,71 @@ static int collect_live(void *context, const struct mapping_record *record)
     return 0;
 }
 
+static uint64_t next_pause_ns(uint64_t pause_ns)
+{
+    if (pause_ns == 0)
+        return RECONCILE_PAUSE_MIN_NS;
+    return pause_ns < RECONCILE_PAUSE_MAX_NS / 2 ? pause_ns * 2 : RECONCILE_PAUSE_MAX_NS;
+}
+
+/* Each may begin as long as what the ones before have taken, and its share of time, is not too far ahead. */
+static uint64_t next_reconcile_ns(struct daemon *daemon, uint64_t now_ns, uint64_t took_ns)
+{
+    uint64_t paid_ns = daemon->reconcile_paid_ns, earliest_ns = now_ns + daemon->reconcile_pause_ns;
+    paid_ns = (paid_ns > now_ns ? paid_ns : now_ns) + REPEAT_SHARE * took_ns;
+    daemon->reconcile_paid_ns = paid_ns;
+    if (paid_ns > earliest_ns + REPEAT_SHARE * REPAIR_BURST_NS)
+        return paid_ns - REPEAT_SHARE * REPAIR_BURST_NS;
+    return earliest_ns;
+}
+
+static void finish_reconcile(struct daemon *daemon, uint64_t took_ns, int error)
+{
+    daemon->n_reconciles++;
+    daemon->reconcile_wanted = error < 0;
+    daemon->reconcile_pause_ns = error < 0 ? next_pause_ns(daemon->reconcile_pause_ns) : 0;
+    daemon->reconcile_not_before_ns = next_reconcile_ns(daemon, loop_now_ns(), took_ns);
+    if (error < 0) {
+        daemon->n_kernel_failures++;
+        report_reconcile_failure(daemon, error);
+    } else if (daemon->kernel_touched) {
+        daemon->kernel_touched = false;
+        daemon->n_repairs++;
+        report_repair(daemon, took_ns);
+    }
+}
+
 int commit_reconcile(struct daemon *daemon)
 {
     struct record_list list = {0};
     uint64_t begin_ns = loop_now_ns();
+    /* What was done until now is put right by this; what is done meanwhile makes news again. */
+    daemon->kernel_touched |= nat_was_touched(daemon->nat);
     int r = server_for_each_mapping(daemon->server, collect_live, &list);
     if (r == 0)
         r = nat_reconcile(daemon->nat, &daemon->nat_settings, list.items, list.n_items,
                           daemon_now_ns(daemon));
     free(list.items);
-    uint64_t end_ns = loop_now_ns();
-    daemon->n_reconciles++;
-    daemon->reconcile_wanted = r < 0;
-    daemon->reconcile_not_before_ns =
-        end_ns + (r < 0 ? RECONCILE_PAUSE_NS : REPEAT_SHARE * (end_ns - begin_ns));
-    if (r < 0) {
-        daemon->n_kernel_failures++;
-        log_event(LOG_LEVEL_ERROR, "the kernel could not be made equal to the table", "error",
-                  strerror(-r), NULL);
-    }
+    finish_reconcile(daemon, loop_now_ns() - begin_ns, r);
     return r;
+}
+
+void commit_hear_kernel(void *context)
+{
+    struct daemon *daemon = context;
+    if (!nat_was_touched(daemon->nat))
+        return;
+    daemon->kernel_touched = true;
+    daemon->reconcile_wanted = true;
 }
 
 static void repair_kernel(struct daemon *daemon)
 {
     struct job *job = &daemon->job;
     daemon->n_kernel_failures++;
-    if (loop_now_ns() < daemon->reconcile_not_before_ns) {
-        daemon->reconcile_wanted = true;
-        return;
-    }
-    log_event(LOG_LEVEL_WARNING, "the kernel refused a change: its table is made anew", "error",
-              strerror(-job->kernel_error), NULL);
-    daemon->reconcile_wanted = commit_reconcile(daemon) < 0;
-    if (!daemon->reconcile_wanted)
+    daemon->kernel_touched = true;
+    daemon->reconcile_wanted = true;
+    if (loop_now_ns() >= daemon->reconcile_not_before_ns && commit_reconcile(daemon) == 0)
         job->outcome = SERVER_OUTCOME_DONE;
 }
 
@@ -218,11 +265,10 @@ void commit_turn(struct daemon *daemon)
         daemon->stamp_at_ns = now_ns + STAMP_INTERVAL_NS;
     }
     /* Ending flows takes its turn even when there is always something to commit. */
-    bool cut_is_due = daemon->to_cut.n_items > 0 && now_ns >= daemon->cut_not_before_ns;
-    if (!cut_is_due && server_seal(daemon->server, daemon_now_ns(daemon), &daemon->job.commit))
-        start_job(daemon, JOB_COMMIT);
-    else if (daemon->to_cut.n_items > 0)
+    if (daemon->to_cut.n_items > 0 && now_ns >= daemon->cut_not_before_ns)
         start_cut(daemon);
+    else if (server_seal(daemon->server, daemon_now_ns(daemon), &daemon->job.commit))
+        start_job(daemon, JOB_COMMIT);
 }
 
 void commit_last(struct daemon *daemon)

@@ -18,6 +18,8 @@
 #include "wire/pcp.h"
 
 #define LIST_PAGE 256
+/* Lists being answered at the same time: each keeps a copy of what it lists. */
+#define LISTINGS_MAX 8
 #define SOCKET_MODE 0660
 
 enum privilege { PRIVILEGE_NONE, PRIVILEGE_READ, PRIVILEGE_ALL };
@@ -99,10 +101,12 @@ static json_t *describe_counters(const struct daemon *daemon)
             json_object_set_new(results, pcp_result_name(i),
                                 json_integer((json_int_t) counters->results[i]));
     return json_pack(
-        "{s:I, s:I, s:I, s:I, s:I, s:o}", "requests", (json_int_t) counters->n_requests,
+        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "requests", (json_int_t) counters->n_requests,
         "responses", (json_int_t) counters->n_responses, "dropped",
         (json_int_t) counters->n_dropped, "repeated", (json_int_t) counters->n_repeated,
-        "overloads", (json_int_t) counters->n_overloads, "results", results);
+        "overloads", (json_int_t) counters->n_overloads, "adopted",
+        (json_int_t) counters->n_adopted, "limited", (json_int_t) counters->n_limited, "results",
+        results);
 }
 
 static json_t *describe_addresses(const struct daemon *daemon)
@@ -140,8 +144,9 @@ static void call_status(struct control_client *client, const struct control_call
     json_t *mappings =
         json_pack("{s:I, s:I, s:I}", "live", (json_int_t) n_live, "held", (json_int_t) n_held,
                   "limit", (json_int_t) daemon->settings.server.mappings_total);
-    json_t *kernel = json_pack("{s:I, s:I}", "reconciles", (json_int_t) daemon->n_reconciles,
-                               "failures", (json_int_t) daemon->n_kernel_failures);
+    json_t *kernel = json_pack("{s:I, s:I, s:I}", "reconciles", (json_int_t) daemon->n_reconciles,
+                               "repairs", (json_int_t) daemon->n_repairs, "failures",
+                               (json_int_t) daemon->n_kernel_failures);
     send_reply(client,
                json_pack("{s:s, s:i, s:s, s:I, s:s, s:o, s:o, s:I, s:o, s:o, s:o, s:o}", "version",
                          HOLDFAST_VERSION, "pid", (int) getpid(), "mode",
@@ -163,6 +168,7 @@ static void listing_clear(struct control_client *client)
         mapping_filters_unref(client->listing.records[i].filters);
     free(client->listing.records);
     client->listing = (struct listing){0};
+    client->daemon->n_listings -= client->listing_active;
     client->listing_active = false;
 }
 
@@ -299,6 +305,12 @@ static void call_list(struct control_client *client, const struct control_call *
         send_failed(client, "the last List of this connection is still being answered");
         return;
     }
+    if (client->daemon->n_listings == LISTINGS_MAX) {
+        send_failed(client, "too many lists are being read at the moment: try again");
+        return;
+    }
+    client->daemon->n_listings++;
+    client->listing_active = true;
     struct snapshot snapshot = {.filter = &filter, .listing = &client->listing};
     if (server_for_each_mapping(client->daemon->server, take_snapshot, &snapshot) < 0) {
         listing_clear(client);
@@ -308,7 +320,6 @@ static void call_list(struct control_client *client, const struct control_call *
     if (client->listing.n_records > 1)
         qsort(client->listing.records, client->listing.n_records, sizeof(struct mapping_record),
               compare_ids);
-    client->listing_active = true;
     send_pages(client);
 }
 

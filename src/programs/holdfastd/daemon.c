@@ -11,67 +11,18 @@
 
 #include "base/time.h"
 #include "nat/nft/nft_nat.h"
-#include "wire/pcp.h"
-
-#define SOCKET_BUFFER_BYTES ((size_t) 4 << 20)
-/* Datagrams taken per wake-up before the loop turns and the tick is sealed. */
-#define RECEIVE_ROUNDS 4
 
 uint64_t daemon_now_ns(const struct daemon *daemon)
 {
     return service_clock_now_ns(&daemon->clock, loop_now_ns());
 }
 
-/* RFC 6887 s8.2: requests are taken from the interfaces where clients live, and from nowhere else. */
-static bool came_from_inside(const struct daemon *daemon, const struct datagram *datagram)
-{
-    for (size_t i = 0; i < daemon->settings.server.n_inside_interfaces; i++)
-        if (daemon->inside_indexes[i] != 0 &&
-            daemon->inside_indexes[i] == datagram->interface_index)
-            return true;
-    return false;
-}
-
-static void find_interfaces(struct daemon *daemon)
-{
-    for (size_t i = 0; i < daemon->settings.server.n_inside_interfaces; i++)
-        daemon->inside_indexes[i] =
-            machine_interface_index(daemon->settings.server.inside_interfaces[i]);
-}
-
-static void socket_ready(void *context)
-{
-    struct daemon *daemon = context;
-    struct datagram datagrams[DATAGRAM_BATCH_MAX];
-    uint64_t now_ns = daemon_now_ns(daemon);
-    for (int round = 0; round < RECEIVE_ROUNDS; round++) {
-        int n = datagram_socket_receive(daemon->socket, datagrams, DATAGRAM_BATCH_MAX);
-        for (int i = 0; i < n; i++)
-            if (came_from_inside(daemon, &datagrams[i]))
-                server_receive(daemon->server, now_ns, &datagrams[i]);
-        if (n < DATAGRAM_BATCH_MAX)
-            return;
-    }
-}
-
-static void send_outbox(struct daemon *daemon)
-{
-    const struct datagram *datagrams;
-    size_t n = server_outbox(daemon->server, &datagrams);
-    if (n > 0)
-        (void) datagram_socket_send(daemon->socket, datagrams, n);
-    server_outbox_clear(daemon->server);
-}
-
 static void take_new_addresses(struct daemon *daemon)
 {
-    find_interfaces(daemon);
+    sockets_find_interfaces(daemon);
     if (!start_read_addresses(daemon))
         return;
-    char text[IP_ADDRESS_TEXT_SIZE] = "none";
-    if (daemon->n_external_addresses > 0)
-        ip_address_format(&daemon->external_addresses[0], text);
-    log_event(LOG_LEVEL_NOTICE, "external address changed", "now", text, NULL);
+    report_addresses(daemon);
     int r = server_set_external_addresses(daemon->server, daemon_now_ns(daemon),
                                           daemon->external_addresses, daemon->n_external_addresses);
     if (r < 0)
@@ -91,6 +42,8 @@ static void set_timer(struct daemon *daemon)
         at_ns = daemon->stamp_at_ns;
     if (daemon->reconcile_wanted && daemon->reconcile_not_before_ns < at_ns)
         at_ns = daemon->reconcile_not_before_ns;
+    if (daemon->to_cut.n_items > 0 && daemon->cut_not_before_ns < at_ns)
+        at_ns = daemon->cut_not_before_ns;
     loop_timer_set(daemon->timer, at_ns);
 }
 
@@ -108,7 +61,8 @@ static void turn(void *context)
     }
     server_advance(daemon->server, daemon_now_ns(daemon));
     commit_turn(daemon);
-    send_outbox(daemon);
+    sockets_announce(daemon);
+    sockets_send_outbox(daemon);
     set_timer(daemon);
 }
 
@@ -152,9 +106,14 @@ int daemon_reload(struct daemon *daemon, char **ret_error)
         return -EINVAL;
     r = restart_needed(&daemon->settings, &settings, ret_error);
     struct server_settings server_settings = start_server_settings(&settings);
+    server_settings.flows = &daemon->flows;
     if (r == 0)
-        r = server_set_settings(daemon->server, &server_settings);
-    if (r < 0) {
+        r = server_set_settings(daemon->server, daemon_now_ns(daemon), &server_settings);
+    /* Such a static mapping is made when its place is free; everything else is in force. */
+    if (r == -EADDRINUSE)
+        log_message(LOG_LEVEL_WARNING,
+                    "a static mapping cannot have its external endpoint: another one has it");
+    else if (r < 0) {
         settings_deinit(&settings);
         return r;
     }
@@ -165,7 +124,16 @@ int daemon_reload(struct daemon *daemon, char **ret_error)
     daemon->addresses_changed = true;
     start_fill_nat_settings(daemon);
     daemon->reconcile_wanted = true;
+    log_message(LOG_LEVEL_NOTICE, "settings reloaded");
     return 0;
+}
+
+static void log_lines(char *text)
+{
+    char *rest = NULL;
+    for (char *line = text ? strtok_r(text, "\n", &rest) : NULL; line;
+         line = strtok_r(NULL, "\n", &rest))
+        log_message(LOG_LEVEL_ERROR, "%s", line);
 }
 
 static void asked_to_reload(void *context)
@@ -173,22 +141,13 @@ static void asked_to_reload(void *context)
     struct daemon *daemon = context;
     char *error = NULL;
     (void) machine_notify("RELOADING=1");
-    if (daemon_reload(daemon, &error) < 0)
-        log_message(LOG_LEVEL_ERROR, "settings not reloaded, the old ones stay: %s",
-                    error ? error : "out of memory");
-    else
-        log_message(LOG_LEVEL_NOTICE, "settings reloaded");
+    if (daemon_reload(daemon, &error) < 0) {
+        log_message(LOG_LEVEL_ERROR, "settings not reloaded, the old ones stay%s",
+                    error ? "" : ": out of memory");
+        log_lines(error);
+    }
     free(error);
     (void) machine_notify("READY=1");
-}
-
-static int open_socket(struct daemon *daemon)
-{
-    struct endpoint any = {.address = IP_ADDRESS_ANY_IPV4, .port = PCP_SERVER_PORT};
-    int r = datagram_socket_open(&any, false, SOCKET_BUFFER_BYTES, &daemon->socket);
-    if (r < 0)
-        log_event(LOG_LEVEL_ERROR, "UDP port 5351 cannot be opened", "error", strerror(-r), NULL);
-    return r;
 }
 
 static int open_watches(struct daemon *daemon)
@@ -199,8 +158,7 @@ static int open_watches(struct daemon *daemon)
     if (r == 0)
         r = loop_watch_turn(daemon->loop, turn, daemon, &daemon->turn_watch);
     if (r == 0)
-        r = loop_watch_fd(daemon->loop, datagram_socket_fd(daemon->socket), socket_ready, daemon,
-                          &daemon->socket_watch);
+        r = sockets_watch(daemon);
     if (r == 0)
         r = loop_watch_signal(daemon->loop, SIGTERM, asked_to_stop, daemon, &daemon->signals[0]);
     if (r == 0)
@@ -209,6 +167,9 @@ static int open_watches(struct daemon *daemon)
         r = loop_watch_signal(daemon->loop, SIGHUP, asked_to_reload, daemon, &daemon->signals[2]);
     if (r == 0)
         r = machine_watch_new(daemon->loop, machine_changed, daemon, &daemon->machine_watch);
+    if (r == 0 && daemon->kernel_news_fd >= 0)
+        r = loop_watch_fd(daemon->loop, daemon->kernel_news_fd, commit_hear_kernel, daemon,
+                          &daemon->kernel_watch);
     if (r < 0)
         log_event(LOG_LEVEL_ERROR, "the event loop cannot be set up", "error", strerror(-r), NULL);
     return r;
@@ -220,15 +181,15 @@ static int start(struct daemon *daemon)
     if (r < 0)
         return r;
     daemon->clock = (struct service_clock){.boottime_ns = loop_now_ns()};
-    /* The socket first: two daemons must not both touch the kernel's table. */
-    r = open_socket(daemon);
+    /* The sockets first: two daemons must not both touch the kernel's table, and a start that fails leaves nothing there. */
+    r = sockets_open(daemon);
+    if (r == 0)
+        r = control_methods_open(daemon);
     if (r == 0)
         r = start_state(daemon);
     if (r == 0)
         r = open_watches(daemon);
-    if (r == 0)
-        r = control_methods_open(daemon);
-    find_interfaces(daemon);
+    sockets_find_interfaces(daemon);
     daemon->started_ns = loop_now_ns();
     daemon->addresses_changed = true; /* what changed between reading and watching */
     return r;
@@ -237,18 +198,19 @@ static int start(struct daemon *daemon)
 static void stop(struct daemon *daemon)
 {
     unix_server_close(daemon->control);
+    sockets_close(daemon);
     machine_watch_free(daemon->machine_watch);
     for (size_t i = 0; i < N_ELEMENTS(daemon->signals); i++)
         loop_watch_free(daemon->signals[i]);
-    loop_watch_free(daemon->socket_watch);
+    loop_watch_free(daemon->kernel_watch);
     loop_watch_free(daemon->turn_watch);
     loop_work_free(daemon->work);
     loop_timer_free(daemon->timer);
-    datagram_socket_close(daemon->socket);
     loop_free(daemon->loop);
     server_free(daemon->server);
     nat_close(daemon->nat);
     store_close(daemon->store);
+    witness_close(&daemon->witness);
     change_set_deinit(&daemon->job.cut);
     change_set_deinit(&daemon->to_cut);
     settings_deinit(&daemon->settings);
@@ -256,12 +218,14 @@ static void stop(struct daemon *daemon)
 
 static void serve(struct daemon *daemon)
 {
-    log_event(LOG_LEVEL_NOTICE, "holdfastd is ready", "version", HOLDFAST_VERSION, NULL);
+    /* Whoever missed our absence learns the Epoch (RFC 6887 s14.1.3). */
+    server_announce(daemon->server, daemon_now_ns(daemon));
+    report_ready(daemon);
     (void) machine_notify("READY=1\nSTATUS=serving");
     loop_run(daemon->loop);
     (void) machine_notify("STOPPING=1");
     commit_last(daemon);
-    send_outbox(daemon);
+    sockets_send_outbox(daemon);
     log_message(LOG_LEVEL_NOTICE, "holdfastd stops; mappings stay in the kernel until they end");
 }
 
@@ -297,6 +261,8 @@ int daemon_run(const struct daemon_options *options)
         return 1;
     daemon->options = *options;
     daemon->random = random_system();
+    daemon->witness = WITNESS_NONE;
+    daemon->kernel_news_fd = -1;
     if (settings_load(options->config_path, &daemon->settings, &error) < 0) {
         print_lines(error);
         free(error);

@@ -57,6 +57,13 @@ static int usage_error(const char *what)
     return 2;
 }
 
+/* getopt has moved past the argument it did not like. */
+static int argument_error(char **argv, const char *what)
+{
+    fprintf(stderr, "holdfastd: %s: %s (try --help)\n", argv[optind - 1], what);
+    return 2;
+}
+
 int main(int argc, char **argv)
 {
     struct daemon_options options = {.config_path = DEFAULT_CONFIG};
@@ -91,14 +98,16 @@ int main(int argc, char **argv)
             print_help();
             return 0;
         case ':':
-            return usage_error("an option lacks its argument");
+            return argument_error(argv, "lacks its argument");
         default:
-            return usage_error("unknown option");
+            return argument_error(argv, "unknown option");
         }
     }
     if (optind < argc)
         return usage_error("takes no arguments");
     if (options.is_volatile && options.new_state)
         return usage_error("--volatile and --new-state exclude each other");
+    if (options.check + options.remove_rules + options.new_state > 1)
+        return usage_error("--check, --remove-rules and --new-state exclude each other");
     return daemon_run(&options);
 }

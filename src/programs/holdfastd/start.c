@@ -8,6 +8,8 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/time.h"
 #include "nat/nft/nft_nat.h"
@@ -19,6 +21,42 @@
 /* Kernel elements outlive their promise by this much, so that a renewal in the last second finds them. */
 #define KERNEL_GRACE_S 30
 
+static enum server_nonce_policy nonce_policy_of(const struct settings *settings)
+{
+    switch (settings->server.nonce_policy) {
+    case SETTINGS_NONCE_STRICT:
+        break;
+    case SETTINGS_NONCE_ADOPT_SAME_HOST:
+        return SERVER_NONCE_ADOPT_SAME_HOST;
+    }
+    return SERVER_NONCE_STRICT;
+}
+
+static void fill_third_parties(const struct settings *settings, struct server_settings *server)
+{
+    static_assert(SETTINGS_THIRD_PARTIES_MAX <= SERVER_THIRD_PARTIES_MAX,
+                  "what the configuration may hold must fit the engine");
+    server->n_third_parties = settings->server.n_third_parties;
+    for (size_t i = 0; i < server->n_third_parties; i++)
+        server->third_parties[i] = (struct server_third_party){
+            .source = settings->server.third_parties[i].source,
+            .target = settings->server.third_parties[i].target,
+        };
+}
+
+static void fill_statics(const struct settings *settings, struct server_settings *server)
+{
+    static_assert(SETTINGS_STATICS_MAX <= SERVER_STATICS_MAX,
+                  "what the configuration may hold must fit the engine");
+    server->n_statics = settings->n_statics;
+    for (size_t i = 0; i < server->n_statics; i++)
+        server->statics[i] = (struct server_static){
+            .protocol = settings->statics[i].protocol,
+            .internal = settings->statics[i].internal,
+            .external = settings->statics[i].external,
+        };
+}
+
 struct server_settings start_server_settings(const struct settings *settings)
 {
     struct server_settings server = {
@@ -29,6 +67,14 @@ struct server_settings start_server_settings(const struct settings *settings)
         .filters_per_mapping = settings->server.filters_per_mapping,
         .recycle_delay_s = settings->server.recycle_delay_s,
         .prefer_failure = settings->server.prefer_failure,
+        .peer = settings->server.peer,
+        .natpmp = settings->server.natpmp,
+        .whole_ports = settings->server.whole_ports,
+        .nonce_policy = nonce_policy_of(settings),
+        .rate_per_s = settings->server.request_rate_per_s,
+        .rate_burst = settings->server.request_burst,
+        .subscriber_length_ipv4 = (uint8_t) (96 + settings->server.subscriber_prefix_ipv4),
+        .subscriber_length_ipv6 = (uint8_t) settings->server.subscriber_prefix_ipv6,
     };
     static_assert(SETTINGS_RANGES_MAX <= SERVER_PORT_RANGES_MAX &&
                       SETTINGS_PREFIXES_MAX <= SERVER_PREFIXES_MAX,
@@ -42,6 +88,8 @@ struct server_settings start_server_settings(const struct settings *settings)
     server.n_internal_prefixes = settings->server.n_internal_prefixes;
     memcpy(server.internal_prefixes, settings->server.internal_prefixes,
            server.n_internal_prefixes * sizeof(server.internal_prefixes[0]));
+    fill_third_parties(settings, &server);
+    fill_statics(settings, &server);
     return server;
 }
 
@@ -55,18 +103,18 @@ void start_fill_nat_settings(struct daemon *daemon)
     nat->n_outside_interfaces = 1;
     memcpy(nat->external_addresses, daemon->external_addresses, sizeof(nat->external_addresses));
     nat->n_external_addresses = daemon->n_external_addresses;
-    nat->n_internal_prefixes = 0;
-    for (size_t i = 0; i < settings->server.n_internal_prefixes; i++)
-        if (ip_address_is_ipv4(&settings->server.internal_prefixes[i].address))
-            nat->internal_prefixes[nat->n_internal_prefixes++] =
-                settings->server.internal_prefixes[i];
+    static_assert(SETTINGS_PREFIXES_MAX <= NAT_PREFIXES_MAX,
+                  "what the configuration may hold must fit the data path");
+    nat->n_internal_prefixes = settings->server.n_internal_prefixes;
+    memcpy(nat->internal_prefixes, settings->server.internal_prefixes,
+           nat->n_internal_prefixes * sizeof(nat->internal_prefixes[0]));
     /* Without an address there is nothing to translate to. */
     nat->masquerade = settings->server.masquerade && nat->n_external_addresses > 0;
     nat->masquerade_port_first = settings->server.masquerade_ports.first;
     nat->masquerade_port_last = settings->server.masquerade_ports.last;
     nat->masquerade_address = IP_ADDRESS_ANY_IPV4;
     nat->grace_s = KERNEL_GRACE_S;
-    nat->size_hint = settings->server.mappings_total;
+    nat->size_hint = settings->server.mappings_total + (uint32_t) settings->n_statics;
 }
 
 bool start_read_addresses(struct daemon *daemon)
@@ -78,8 +126,8 @@ bool start_read_addresses(struct daemon *daemon)
         memcpy(found, daemon->settings.server.external_addresses, n * sizeof(found[0]));
     } else {
         struct ip_address all[NAT_EXTERNAL_ADDRESSES_MAX];
-        int n_all = machine_interface_addresses(daemon->settings.server.outside_interface, all,
-                                                N_ELEMENTS(all));
+        int n_all = machine_interface_addresses(daemon->settings.server.outside_interface,
+                                                MACHINE_SCOPE_ROUTED, all, N_ELEMENTS(all));
         for (int i = 0; i < n_all; i++)
             if (ip_address_is_ipv4(&all[i]))
                 found[n++] = all[i];
@@ -89,6 +137,22 @@ bool start_read_addresses(struct daemon *daemon)
     memcpy(daemon->external_addresses, found, n * sizeof(found[0]));
     daemon->n_external_addresses = n;
     return !same;
+}
+
+/* Nonces are in there, and whoever can write there can give out mappings. */
+static int check_directory(const char *directory)
+{
+    struct stat status;
+    if (stat(directory, &status) < 0)
+        return errno == ENOENT ? 0 : -errno;
+    if (S_ISDIR(status.st_mode) && (status.st_uid == geteuid() || status.st_uid == 0) &&
+        !(status.st_mode & 022))
+        return 0;
+    log_event(LOG_LEVEL_ERROR,
+              "the state directory must be a directory that only its owner, this daemon's user, "
+              "can write to",
+              "path", directory, NULL);
+    return -EPERM;
 }
 
 static int open_store(struct daemon *daemon)
@@ -110,7 +174,10 @@ static int open_store(struct daemon *daemon)
             log_event(LOG_LEVEL_NOTICE, "old state moved aside", "to", where, NULL);
     }
     char why[256] = "";
-    int r = lmdb_store_open(directory, STORE_MAP_SIZE_BYTES, &daemon->store, why);
+    int r = check_directory(directory);
+    if (r < 0)
+        return r;
+    r = lmdb_store_open(directory, STORE_MAP_SIZE_BYTES, &daemon->store, why);
     if (r == -EUCLEAN)
         log_message(LOG_LEVEL_ERROR, "%s; holdfastd --new-state moves it aside", why);
     else if (r < 0)
@@ -202,6 +269,22 @@ static const char *reason_of(const struct daemon *daemon, enum service_clock_sta
     return "clock";
 }
 
+/* 0 when nothing is known. */
+static uint64_t committed_during_this_boot_ns(struct daemon *daemon)
+{
+    uint64_t committed_ns = 0;
+    if (daemon->options.is_volatile)
+        return 0;
+    int r = witness_open(daemon->settings.control_socket, daemon->boot_id, &daemon->witness,
+                         &committed_ns);
+    if (r < 0)
+        log_event(LOG_LEVEL_WARNING,
+                  "the time of commits cannot be noted beside the control socket: a store copied "
+                  "back would not be noticed",
+                  "error", strerror(-r), NULL);
+    return committed_ns;
+}
+
 static int begin_clock(struct daemon *daemon, const struct loading *loading)
 {
     struct machine_clocks clocks;
@@ -218,13 +301,17 @@ static int begin_clock(struct daemon *daemon, const struct loading *loading)
     enum service_clock_start start =
         service_clock_begin(loading->has_clock ? &loading->clock : NULL, &sample, &daemon->clock);
     bool whole = loading->contradictory.n_items == 0;
-    bool continued = service_clock_went_on(start) && whole;
+    uint64_t committed_ns = committed_during_this_boot_ns(daemon);
+    bool rolled_back = start == SERVICE_CLOCK_SAME_BOOT && committed_ns > loading->clock.service_ns;
+    bool continued = service_clock_went_on(start) && whole && !rolled_back;
     uint64_t now_ns = daemon_now_ns(daemon);
     server_start(daemon->server, continued ? loading->clock.epoch_zero_ns : now_ns,
                  loading->has_clock ? loading->clock.next_id : 1);
     daemon->epoch = (struct epoch_story){
         .continued = continued,
-        .reason = whole ? reason_of(daemon, start) : "state-damaged",
+        .reason = rolled_back ? "rolled-back"
+                  : whole     ? reason_of(daemon, start)
+                              : "state-damaged",
         .at_wall_ns = clocks.wall_ns,
     };
     char seconds[24];
@@ -232,8 +319,9 @@ static int begin_clock(struct daemon *daemon, const struct loading *loading)
              server_epoch_s(daemon->server, now_ns, &IP_ADDRESS_ANY_IPV6));
     log_event(LOG_LEVEL_NOTICE, continued ? "Epoch goes on" : "Epoch restarts from zero", "epoch_s",
               seconds, "why",
-              whole ? service_clock_start_describe(start)
-                    : "some stored mappings contradicted others",
+              rolled_back ? "the store is older than the last commit of this boot"
+              : whole     ? service_clock_start_describe(start)
+                          : "some stored mappings contradicted others",
               NULL);
     return 0;
 }
@@ -264,10 +352,14 @@ static int first_commit(struct daemon *daemon, struct loading *loading)
     commit.clock.service_ns = service_clock_now_ns(&daemon->clock, clocks.boottime_ns);
     commit.store.clock = &commit.clock;
     r = store_commit(daemon->store, &commit.store);
+    if (r == 0)
+        report_changes(daemon, commit.changes, commit.n_changes);
     server_complete(daemon->server, daemon_now_ns(daemon),
                     r < 0 ? SERVER_OUTCOME_STORE_FAILED : SERVER_OUTCOME_DONE);
-    if (r == 0)
+    if (r == 0) {
         daemon->n_store_commits++;
+        witness_note(&daemon->witness, commit.clock.service_ns);
+    }
     return r;
 }
 
@@ -275,16 +367,25 @@ static int take_addresses(struct daemon *daemon)
 {
     (void) start_read_addresses(daemon);
     if (daemon->n_external_addresses == 0)
-        log_event(LOG_LEVEL_WARNING,
-                  "no external address yet: requests are answered NETWORK_FAILURE", "interface",
-                  daemon->settings.server.outside_interface, NULL);
+        report_no_address(daemon);
     return server_set_external_addresses(daemon->server, daemon_now_ns(daemon),
                                          daemon->external_addresses, daemon->n_external_addresses);
+}
+
+/* On the loop's thread, beside whatever the worker does. */
+static int find_flow(struct server_flow_source *source, uint8_t protocol,
+                     const struct endpoint *internal, const struct endpoint *remote,
+                     struct endpoint *ret_external)
+{
+    struct daemon *daemon = CONTAINER_OF(source, struct daemon, flows);
+    return nat_find_flow(daemon->nat, protocol, internal, remote, ret_external);
 }
 
 static int start_table(struct daemon *daemon, struct loading *loading)
 {
     struct server_settings settings = start_server_settings(&daemon->settings);
+    daemon->flows.find = find_flow;
+    settings.flows = &daemon->flows;
     daemon->server = server_new(&settings, &daemon->random);
     if (!daemon->server)
         return -ENOMEM;
@@ -310,6 +411,12 @@ static int start_kernel(struct daemon *daemon)
         log_event(LOG_LEVEL_ERROR, "nftables cannot be used", "error", strerror(-r), NULL);
         return r;
     }
+    r = nat_watch(daemon->nat, &daemon->kernel_news_fd);
+    if (r < 0)
+        log_event(LOG_LEVEL_WARNING,
+                  "nftables cannot be watched: foreign changes are repaired only when they are in "
+                  "the way",
+                  "error", strerror(-r), NULL);
     start_fill_nat_settings(daemon);
     return commit_reconcile(daemon);
 }

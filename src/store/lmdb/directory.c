@@ -123,7 +123,7 @@ static int find_data(DIR *stream, const char *directory, char *ret_why)
         return lmdb_explain(ret_why, -error, "cannot read %s: %s", directory, strerror(error));
     }
     if (*stranger)
-        return lmdb_explain(ret_why, -EUCLEAN,
+        return lmdb_explain(ret_why, -ENOTEMPTY,
                             "%s holds %s but no store: the store needs a directory of its own",
                             directory, stranger);
     return 0;

@@ -18,7 +18,7 @@ MUST_CHECK int lmdb_directory_open(const char *directory, bool may_create, char 
 
 /*
  * 1 when there is a data file, 0 when there is none and nothing else that is not ours, -errno with
- * the reason; -EUCLEAN when there is no data file but files of somebody else.
+ * the reason; -ENOTEMPTY when there is no data file but files of somebody else.
  */
 MUST_CHECK int lmdb_directory_has_data(int directory_fd, const char *directory, char *ret_why);
 

@@ -249,6 +249,10 @@ static int put_epoch(struct lmdb_store *lmdb, MDB_txn *txn, const struct store_e
     int r;
 
     make_epoch_key(epoch, key_octets);
+    if (epoch->epoch_zero_ns == 0) {
+        r = mdb_del(txn, lmdb->epochs, &key, NULL);
+        return r == MDB_NOTFOUND ? 0 : r;
+    }
     r = store_record_encode_epoch(epoch, octets, sizeof(octets));
     if (r < 0)
         return -r;

@@ -10,9 +10,10 @@
  * `map_size_bytes` bounds the file.
  *
  * On failure returns -errno and, in `ret_why` (>= 256 octets), one line for the operator that names the path:
- *   -EUCLEAN  damaged, truncated, or not ours: refused, never overwritten
- *   -ENOTSUP  written by a later version
- *   -EBUSY    another process has it open
+ *   -EUCLEAN   damaged, truncated, or not ours: refused, never overwritten
+ *   -ENOTEMPTY no store, but files of somebody else: moving a store aside would not help
+ *   -ENOTSUP   written by a later version
+ *   -EBUSY     another process has it open
  */
 MUST_CHECK int lmdb_store_open(const char *directory, size_t map_size_bytes,
                                struct store **ret_store, char *ret_why);

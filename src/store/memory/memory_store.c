@@ -155,6 +155,11 @@ static void put_epoch(struct memory_store *memory, const struct store_epoch *epo
     while (i < memory->n_epochs &&
            !ip_prefix_equal(&memory->epochs[i].subscriber, &epoch->subscriber))
         i++;
+    if (epoch->epoch_zero_ns == 0) {
+        if (i < memory->n_epochs)
+            memory->epochs[i] = memory->epochs[--memory->n_epochs];
+        return;
+    }
     memory->epochs[i] = *epoch;
     if (i == memory->n_epochs)
         memory->n_epochs++;

@@ -95,6 +95,9 @@ static void test_arguments_parse_protocols(void **state)
     (void) state;
     assert_int_equal(parsed("map TCP 1").protocol, 6);
     assert_int_equal(parsed("map 132 1").protocol, 132);
+    assert_int_equal(parsed("map sctp 1").protocol, 132);
+    assert_int_equal(parsed("map dccp 1").protocol, 33);
+    assert_int_equal(parsed("map UDPlite 1").protocol, 136);
     assert_int_equal(parsed("map 0 0").protocol, 0);
 }
 
@@ -156,10 +159,14 @@ static void test_arguments_parse_wrong_lines(void **state)
         {"map tcp 80 --lifetime 4294967296", "--lifetime"},
         {"map tcp 80 --lifetime 99999999999999999999999", "--lifetime"},
         {"map tcp 80 --prefer-failure", "--external-port"},
-        {"map tcp 80 --filter 203.0.113.1/24", "--filter"},
-        {"map tcp 80 --filter 203.0.113.0/24,", "--filter"},
-        {"map tcp 80 --filter 203.0.113.0/24,70000", "--filter"},
-        {"map tcp 80 --filter ,1", "--filter"},
+        {"map tcp 80 --filter 203.0.113.1/24", "--filter 203.0.113.1/24: the address has bits"},
+        {"map tcp 80 --filter 203.0.113.1/24,80", "bits set behind the prefix length"},
+        {"map tcp 80 --filter 203.0.113.0/24,", "behind the comma is not a port"},
+        {"map tcp 80 --filter 203.0.113.0/24,70000", "behind the comma is not a port"},
+        {"map tcp 80 --filter ,1", "not an address"},
+        {"map tcp 80 --filter 203.0.113.0/33", "not an address"},
+        {"map tcp 80 --filter 2001:db8::/129", "not an address"},
+        {"map tcp 80 --filter 203.0.113.1:80", "not an address"},
         {"map tcp 80 --nonce 01", "--nonce"},
         {"map tcp 80 --nonce 0102030405060708090a0b0g", "--nonce"},
         {"map tcp 80 --nonce +1+2+3+4+5+6+7+8+9+a+b+c", "--nonce"},
@@ -202,6 +209,7 @@ static void test_arguments_parse_too_many_filters(void **state)
     assert_int_equal(parsed(line).n_filters, ARGUMENTS_FILTERS_MAX);
     strcat(line, " --filter 203.0.113.1");
     assert_int_equal(parse(line, &arguments, complaint), -EINVAL);
+    assert_non_null(strstr(complaint, "no room"));
 }
 
 int main(void)

@@ -76,6 +76,15 @@ static size_t refuse(struct scene *scene, const uint8_t *request, size_t size_by
     return size > 0 ? (size_t) size : 0;
 }
 
+static size_t refuse_another_nonce(struct scene *scene, const uint8_t *request, size_t size_bytes,
+                                   uint8_t *ret_octets)
+{
+    (void) scene;
+    int size = pcp_response_encode_error(request, size_bytes, PCP_RESULT_NOT_AUTHORIZED, 30, 7,
+                                         ret_octets, PCP_SIZE_MAX);
+    return size > 0 ? (size_t) size : 0;
+}
+
 static size_t answer_natpmp(struct scene *scene, const uint8_t *request, size_t size_bytes,
                             uint8_t *ret_octets)
 {
@@ -308,6 +317,32 @@ static void test_holdfast_map_refused(void **state)
     assert_contains(scene.err, "30 s");
 }
 
+/* Who renews with a new nonce learns what is missing; who gave one does not need to. */
+static void test_holdfast_map_refused_without_nonce(void **state)
+{
+    (void) state;
+    struct scene without = {.answer = refuse_another_nonce},
+                 with = {.answer = refuse_another_nonce};
+    play(&without, "map tcp 80 --server SERVER");
+    assert_int_equal(without.status, 1);
+    assert_int_equal(count_lines(without.err), 1);
+    assert_contains(without.err, "to renew a mapping give its --nonce");
+    play(&with, "map tcp 80 --nonce " NONCE " --server SERVER");
+    assert_int_equal(with.status, 1);
+    assert_null(strstr(with.err, "to renew"));
+}
+
+static void test_holdfast_map_prints_protocols_by_name(void **state)
+{
+    (void) state;
+    struct scene words = {.answer = grant}, json = {.answer = grant};
+    play(&words, "map sctp 80 --server SERVER");
+    assert_contains(words.out, "SCTP 127.0.0.1:80");
+    assert_int_equal(words.request.mapping.protocol, 132);
+    play(&json, "map 33 80 --json --server SERVER");
+    assert_contains(json.out, "\"protocol\": \"DCCP\"");
+}
+
 static void test_holdfast_map_refused_json(void **state)
 {
     (void) state;
@@ -431,6 +466,7 @@ static void test_holdfast_internal_address_not_ours(void **state)
     play(&scene, "map tcp 80 --internal-address 192.0.2.77 --server SERVER");
     assert_int_equal(scene.status, 4);
     assert_int_equal(scene.n_requests, 0);
+    assert_contains(scene.err, "--internal-address 192.0.2.77 is not an address of this host");
 }
 
 static void test_holdfast_answer_that_cannot_be_written(void **state)
@@ -456,6 +492,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_holdfast_map_json),
         cmocka_unit_test(test_holdfast_map_retransmits),
         cmocka_unit_test(test_holdfast_map_refused),
+        cmocka_unit_test(test_holdfast_map_refused_without_nonce),
+        cmocka_unit_test(test_holdfast_map_prints_protocols_by_name),
         cmocka_unit_test(test_holdfast_map_refused_json),
         cmocka_unit_test(test_holdfast_map_natpmp_server),
         cmocka_unit_test(test_holdfast_map_unanswered),

@@ -19,11 +19,13 @@ static void test_directive_find_each(void **state)
 {
     (void) state;
     for (size_t i = 0; i < n_directives; i++) {
-        assert_int_equal(directive_find(directives[i].name, directives[i].in_server), i);
-        assert_int_equal(directive_find(directives[i].name, !directives[i].in_server),
-                         n_directives);
+        assert_int_equal(directive_find(directives[i].name, directives[i].section), i);
+        for (enum directive_section other = 0; other < DIRECTIVE_SECTIONS; other++) {
+            if (other != directives[i].section)
+                assert_int_equal(directive_find(directives[i].name, other), n_directives);
+        }
     }
-    assert_int_equal(directive_find("nonsense", true), n_directives);
+    assert_int_equal(directive_find("nonsense", DIRECTIVE_SERVER), n_directives);
 }
 
 static void test_directives_defaults_are_valid(void **state)
@@ -53,11 +55,20 @@ static void test_directive_allowed_range(void **state)
 {
     (void) state;
     char allowed[DIRECTIVE_ALLOWED_SIZE];
-    const struct directive *directive = &directives[directive_find("recycle-delay", true)];
+    const struct directive *directive =
+        &directives[directive_find("recycle-delay", DIRECTIVE_SERVER)];
     assert_string_equal(directive_allowed(directive, allowed), "0 to 86400 seconds");
-    directive = &directives[directive_find("log-level", false)];
+    directive = &directives[directive_find("log-level", DIRECTIVE_TOP)];
     assert_string_equal(directive_allowed(directive, allowed),
                         "error, warning, notice, info or debug");
+}
+
+static void test_directive_section_name_each(void **state)
+{
+    (void) state;
+    assert_null(directive_section_name(DIRECTIVE_TOP));
+    assert_string_equal(directive_section_name(DIRECTIVE_SERVER), "server");
+    assert_string_equal(directive_section_name(DIRECTIVE_STATIC), "static");
 }
 
 /*
@@ -122,6 +133,7 @@ int main(void)
         cmocka_unit_test(test_directive_find_each),
         cmocka_unit_test(test_directives_defaults_are_valid),
         cmocka_unit_test(test_directive_allowed_range),
+        cmocka_unit_test(test_directive_section_name_each),
         cmocka_unit_test(test_directives_are_in_man_page),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

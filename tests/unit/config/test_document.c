@@ -33,9 +33,9 @@ static void release(struct fixture *fixture)
 }
 
 static const struct document_entry *entry_of(const struct fixture *fixture, const char *name,
-                                             bool in_server)
+                                             enum directive_section section)
 {
-    return &fixture->document.entries[directive_find(name, in_server)];
+    return &fixture->document.entries[directive_find(name, section)];
 }
 
 static void test_document_parse_lines(void **state)
@@ -45,17 +45,18 @@ static void test_document_parse_lines(void **state)
     assert_int_equal(parse(&fixture, "log-level = info\nserver {\n external-ports = {\"1\",\n2,\n\n"
                                      "3}\nexternal-addresses =\n{}}"),
                      0);
-    const struct document_entry *ports = entry_of(&fixture, "external-ports", true);
+    const struct document_entry *ports = entry_of(&fixture, "external-ports", DIRECTIVE_SERVER);
     assert_int_equal(ports->n_values, 3);
     assert_int_equal(ports->line, 3);
     assert_string_equal(ports->values[1].text, "2");
     assert_int_equal(ports->values[1].line, 4);
     assert_int_equal(ports->values[2].line, 6);
-    assert_int_equal(entry_of(&fixture, "log-level", false)->line, 1);
-    const struct document_entry *addresses = entry_of(&fixture, "external-addresses", true);
+    assert_int_equal(entry_of(&fixture, "log-level", DIRECTIVE_TOP)->line, 1);
+    const struct document_entry *addresses =
+        entry_of(&fixture, "external-addresses", DIRECTIVE_SERVER);
     assert_int_equal(addresses->n_values, 0);
     assert_int_equal(addresses->line, 7);
-    assert_int_equal(entry_of(&fixture, "internal-prefixes", true)->line, 0);
+    assert_int_equal(entry_of(&fixture, "internal-prefixes", DIRECTIVE_SERVER)->line, 0);
     assert_int_equal(fixture.document.server_line, 2);
     assert_int_equal(fixture.complaints.n_items, 0);
     release(&fixture);
@@ -67,7 +68,7 @@ static void test_document_parse_appended_list(void **state)
     struct fixture fixture;
     assert_int_equal(parse(&fixture, "server { external-ports = {1}\nexternal-ports += {2, 3} }"),
                      0);
-    assert_int_equal(entry_of(&fixture, "external-ports", true)->n_values, 3);
+    assert_int_equal(entry_of(&fixture, "external-ports", DIRECTIVE_SERVER)->n_values, 3);
     assert_int_equal(fixture.complaints.n_items, 0);
     release(&fixture);
 }
@@ -90,7 +91,7 @@ static void test_document_parse_unknown_goes_on(void **state)
     assert_int_equal(fixture.complaints.n_items, 3);
     for (unsigned int i = 0; i < 3; i++)
         assert_int_equal(fixture.complaints.items[i].line, i + 1);
-    assert_int_equal(entry_of(&fixture, "log-level", false)->line, 4);
+    assert_int_equal(entry_of(&fixture, "log-level", DIRECTIVE_TOP)->line, 4);
     release(&fixture);
 }
 

@@ -83,6 +83,43 @@ static void assert_defaults(const struct settings *settings)
     assert_false(settings->server.masquerade);
     assert_range(settings->server.masquerade_ports, 32768, 65535);
     assert_true(settings->server.prefer_failure);
+    assert_true(settings->server.peer);
+    assert_true(settings->server.natpmp);
+    assert_false(settings->server.whole_ports);
+    assert_int_equal(settings->server.n_third_parties, 0);
+    assert_int_equal(settings->server.nonce_policy, SETTINGS_NONCE_STRICT);
+    assert_int_equal(settings->server.request_rate_per_s, 200);
+    assert_int_equal(settings->server.request_burst, 400);
+    assert_int_equal(settings->server.subscriber_prefix_ipv4, 32);
+    assert_int_equal(settings->server.subscriber_prefix_ipv6, 64);
+    assert_int_equal(settings->n_statics, 0);
+}
+
+static void assert_endpoint(const struct endpoint *endpoint, const char *expected)
+{
+    char text[ENDPOINT_TEXT_SIZE];
+    assert_string_equal(endpoint_format(endpoint, text), expected);
+}
+
+static void assert_static(const struct settings_static *mapping, const char *name, uint8_t protocol,
+                          const char *internal, const char *external)
+{
+    assert_string_equal(mapping->name, name);
+    assert_int_equal(mapping->protocol, protocol);
+    assert_endpoint(&mapping->internal, internal);
+    assert_endpoint(&mapping->external, external);
+}
+
+static void assert_full_statics(const struct settings *settings)
+{
+    assert_int_equal(settings->n_statics, 7);
+    assert_static(&settings->statics[0], "web", 6, "10.77.0.2:8080", "203.0.113.2:80");
+    assert_static(&settings->statics[1], "mail.1", 6, "10.77.0.3:25", "[::]:25");
+    assert_static(&settings->statics[2], "same-port", 17, "10.77.0.3:53", "[::]:53");
+    assert_static(&settings->statics[3], "host", 0, "192.0.2.7:0", "203.0.113.1:0");
+    assert_static(&settings->statics[4], "tunnel", 47, "10.77.0.4:0", "[::]:0");
+    assert_static(&settings->statics[5], "pinhole", 132, "[fd77::2]:8080", "[fd77::2]:8080");
+    assert_static(&settings->statics[6], "pinhole-told", 33, "[fd77::2]:80", "[fd77::2]:80");
 }
 
 static void test_settings_load_shipped_example(void **state)
@@ -105,12 +142,13 @@ static void test_settings_load_shipped_example_uncommented(void **state)
     assert_int_equal(text_read(SOURCE_ROOT "/data/holdfastd.conf", &text, &size_bytes), 0);
     unsigned int n_uncommented = 0;
     for (char *octet = text; *octet; octet++) {
-        if (octet[0] != '#' || octet[1] == ' ' || strncmp(octet, "#external-addresses", 19) == 0)
+        if (octet[0] != '#' || octet[1] == ' ' || strncmp(octet, "#external-addresses", 19) == 0 ||
+            strncmp(octet, "#third-party", 12) == 0)
             continue;
         *octet = ' ';
         n_uncommented++;
     }
-    assert_int_equal(n_uncommented, 14);
+    assert_int_equal(n_uncommented, 22);
     struct settings settings;
     char *error = NULL;
     assert_int_equal(load_text(text, &settings, &error), 0);
@@ -145,18 +183,37 @@ static void test_settings_load_full_file(void **state)
     assert_true(settings.server.masquerade);
     assert_range(settings.server.masquerade_ports, 50000, 60000);
     assert_false(settings.server.prefer_failure);
+    assert_false(settings.server.peer);
+    assert_false(settings.server.natpmp);
+    assert_true(settings.server.whole_ports);
+    assert_int_equal(settings.server.n_third_parties, 2);
+    assert_prefix(&settings.server.third_parties[0].source, "10.77.0.5/32");
+    assert_prefix(&settings.server.third_parties[0].target, "10.77.0.0/24");
+    assert_prefix(&settings.server.third_parties[1].target, "fd77::/48");
+    assert_int_equal(settings.server.nonce_policy, SETTINGS_NONCE_ADOPT_SAME_HOST);
+    assert_int_equal(settings.server.request_rate_per_s, 0);
+    assert_int_equal(settings.server.request_burst, 1000000);
+    assert_int_equal(settings.server.subscriber_prefix_ipv4, 24);
+    assert_int_equal(settings.server.subscriber_prefix_ipv6, 56);
+    assert_full_statics(&settings);
+    settings_deinit(&settings);
+}
+
+static void check_good(const char *server_options, const char *statics)
+{
+    char text[1024];
+    snprintf(text, sizeof(text),
+             "server { inside-interfaces = lan0 outside-interface = wan0\n%s }\n%s", server_options,
+             statics);
+    struct settings settings;
+    char *error = NULL;
+    assert_int_equal(load_text(text, &settings, &error), 0);
     settings_deinit(&settings);
 }
 
 static void check_good_text(const char *server_options)
 {
-    char text[512];
-    snprintf(text, sizeof(text), "server { inside-interfaces = lan0 outside-interface = wan0\n%s }",
-             server_options);
-    struct settings settings;
-    char *error = NULL;
-    assert_int_equal(load_text(text, &settings, &error), 0);
-    settings_deinit(&settings);
+    check_good(server_options, "");
 }
 
 /* What is just allowed between options. */
@@ -169,6 +226,30 @@ static void test_settings_load_limits(void **state)
     check_good_text("masquerade-ports = 1025-65535 external-ports = 1024");
     check_good_text("lifetime-min = 1 lifetime-max = 31536000 mappings-total = 16777216");
     check_good_text("external-addresses = {}");
+    check_good_text("third-party = {} subscriber-prefix-ipv4 = 1 subscriber-prefix-ipv6 = 128");
+}
+
+/* Static mappings that are alike, but not in each other's way. */
+static void test_settings_load_statics_beside_each_other(void **state)
+{
+    (void) state;
+    check_good("", "static a { protocol = tcp internal = 10.0.0.1:80 }"
+                   "static b { protocol = udp internal = 10.0.0.1:80 }"
+                   "static c { protocol = tcp internal = 10.0.0.1:81 }"
+                   "static d { protocol = tcp internal = '[fd77::1]:80' }"
+                   "static e { protocol = tcp internal = 10.0.0.1:0 }"
+                   "static f { protocol = tcp internal = 10.0.0.2:80 external-port = 82 }");
+    check_good("", "static a { protocol = tcp internal = 10.0.0.1:80 external = 192.0.2.1:80 }"
+                   "static b { protocol = tcp internal = 10.0.0.2:80 external = 192.0.2.2:80 }");
+    check_good("external-addresses = {192.0.2.1, 192.0.2.2}",
+               "static a { protocol = tcp internal = 10.0.0.1:80 external-port = 80 }"
+               "static b { protocol = tcp internal = 10.0.0.2:80 external = 192.0.2.2:80 }");
+    check_good("", "static a { protocol = tcp internal = 10.0.0.1:40000 }");
+    check_good("masquerade = true",
+               "static a { protocol = tcp internal = '[fd77::1]:40000' }"
+               "static b { protocol = tcp internal = 10.0.0.1:0 }"
+               "static c { protocol = tcp internal = 10.0.0.1:40000 external-port = 80 }"
+               "static d { protocol = udp internal = '[fd77::1]:5351' }");
 }
 
 /* Puts "path:" before each line of `expect`, which is freed. */
@@ -225,15 +306,15 @@ static void test_settings_load_bad_files(void **state)
         n_files++;
     }
     closedir(directory);
-    assert_true(n_files >= 28);
+    assert_true(n_files >= 38);
 }
 
-static void assert_unreadable(const char *path, int expected)
+static void assert_unreadable(const char *path, int expected, const char *words)
 {
     struct settings settings;
     char *error = NULL, line[256];
     assert_int_equal(settings_load(path, &settings, &error), expected);
-    snprintf(line, sizeof(line), "%s: %s", path, strerror(-expected));
+    snprintf(line, sizeof(line), "%s: %s", path, words);
     assert_string_equal(error, line);
     free(error);
 }
@@ -241,9 +322,9 @@ static void assert_unreadable(const char *path, int expected)
 static void test_settings_load_unreadable(void **state)
 {
     (void) state;
-    assert_unreadable("/nonexistent/holdfastd.conf", -ENOENT);
-    assert_unreadable("/", -EISDIR);
-    assert_unreadable("/dev/zero", -EFBIG);
+    assert_unreadable("/nonexistent/holdfastd.conf", -ENOENT, strerror(ENOENT));
+    assert_unreadable("/", -EISDIR, strerror(EISDIR));
+    assert_unreadable("/dev/zero", -EINVAL, "is not a regular file");
 }
 
 /* Many unknown names and complaints end in a bounded number of lines. */
@@ -286,6 +367,8 @@ static void check_dump(const char *path)
     char *second = dump(&again);
     assert_string_equal(first, second);
     assert_memory_equal(&settings.server, &again.server, sizeof(settings.server));
+    assert_int_equal(settings.n_statics, again.n_statics);
+    assert_memory_equal(settings.statics, again.statics, sizeof(settings.statics));
     assert_string_equal(settings.state_directory, again.state_directory);
     assert_string_equal(settings.control_socket, again.control_socket);
     assert_int_equal(settings.log_level, again.log_level);
@@ -340,6 +423,7 @@ int main(void)
         cmocka_unit_test(test_settings_load_shipped_example_uncommented),
         cmocka_unit_test(test_settings_load_full_file),
         cmocka_unit_test(test_settings_load_limits),
+        cmocka_unit_test(test_settings_load_statics_beside_each_other),
         cmocka_unit_test(test_settings_load_bad_files),
         cmocka_unit_test(test_settings_load_unreadable),
         cmocka_unit_test(test_settings_load_many_errors),

@@ -1,10 +1,14 @@
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -94,17 +98,77 @@ static void test_text_find_statement_signs(void **state)
     assert_int_equal(text_find_statement(text, "server", '{', 1), 7);
 }
 
+static void check_section(const char *text, unsigned int n_lines, const char *body)
+{
+    unsigned int found_lines = 99;
+    const char *found = NULL;
+    assert_int_equal(text_find_titled_section(text, "static", &found_lines, &found), body != NULL);
+    if (!body)
+        return;
+    assert_int_equal(found_lines, n_lines);
+    assert_string_equal(found, body);
+}
+
+static void test_text_find_titled_section_shapes(void **state)
+{
+    (void) state;
+    check_section("static a { b", 0, " b");
+    check_section("static a{b", 0, "b");
+    check_section("\nx = 1\nstatic\n'a b'\n{\n}", 4, "\n}");
+    check_section("static \"a\\\"\n{\" { b", 1, " b");
+    check_section("x = \"static a {\" static b { c", 0, " c");
+    check_section("x = 'static a {", 0, NULL);
+    check_section("statics a { static-b c { static = d", 0, NULL);
+    check_section("static { static a = {", 0, NULL);
+    check_section("static static { a", 0, " a");
+}
+
+static void make_file(const char *path, off_t size_bytes)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(ftruncate(fd, size_bytes), 0);
+    close(fd);
+}
+
 static void test_text_read_whole_file(void **state)
 {
     (void) state;
+    char path[] = "/tmp/holdfast-test-XXXXXX";
     char *text;
     size_t size_bytes;
-    assert_int_equal(text_read("/dev/null", &text, &size_bytes), 0);
+    close(mkstemp(path));
+    assert_int_equal(text_read(path, &text, &size_bytes), 0);
     assert_int_equal(size_bytes, 0);
     assert_string_equal(text, "");
     free(text);
-    assert_int_equal(text_read("/dev/zero", &text, &size_bytes), -EFBIG);
-    assert_int_equal(text_read("/nonexistent", &text, &size_bytes), -ENOENT);
+    make_file(path, TEXT_SIZE_MAX);
+    assert_int_equal(text_read(path, &text, &size_bytes), 0);
+    assert_int_equal(size_bytes, TEXT_SIZE_MAX);
+    free(text);
+    make_file(path, TEXT_SIZE_MAX + 1);
+    assert_int_equal(text_read(path, &text, &size_bytes), -EFBIG);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(text_read(path, &text, &size_bytes), -ENOENT);
+}
+
+/* None of them is waited for. */
+static void test_text_read_what_is_no_file(void **state)
+{
+    (void) state;
+    char directory[] = "/tmp/holdfast-test-XXXXXX", fifo[64];
+    char *text;
+    size_t size_bytes;
+    assert_non_null(mkdtemp(directory));
+    snprintf(fifo, sizeof(fifo), "%s/fifo", directory);
+    assert_int_equal(mkfifo(fifo, 0600), 0);
+    alarm(10);
+    assert_int_equal(text_read(fifo, &text, &size_bytes), -EINVAL);
+    alarm(0);
+    assert_int_equal(text_read("/dev/zero", &text, &size_bytes), -EINVAL);
+    assert_int_equal(text_read(directory, &text, &size_bytes), -EISDIR);
+    assert_int_equal(unlink(fifo), 0);
+    assert_int_equal(rmdir(directory), 0);
 }
 
 int main(void)
@@ -115,7 +179,9 @@ int main(void)
         cmocka_unit_test(test_text_prepare_controls),
         cmocka_unit_test(test_text_count_lines_trailing_blanks),
         cmocka_unit_test(test_text_find_statement_signs),
+        cmocka_unit_test(test_text_find_titled_section_shapes),
         cmocka_unit_test(test_text_read_whole_file),
+        cmocka_unit_test(test_text_read_what_is_no_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -86,6 +86,17 @@ static void test_value_format_each_kind(void **state)
     assert_formatted(&value_number, "0x10", "16");
     assert_formatted(&value_boolean, "on", "true");
     assert_formatted(&value_boolean, "no", "false");
+    assert_formatted(&value_nonce_policy, "strict", "strict");
+    assert_formatted(&value_nonce_policy, "adopt-same-host", "adopt-same-host");
+    assert_formatted(&value_third_party, "10.0.0.1 for fd77::/64", "10.0.0.1/32 for fd77::/64");
+    assert_formatted(&value_protocol, "6", "tcp");
+    assert_formatted(&value_protocol, "UdpLite", "udplite");
+    assert_formatted(&value_protocol, "0", "all");
+    assert_formatted(&value_protocol, "255", "255");
+    assert_formatted(&value_endpoint, "10.0.0.1:0", "10.0.0.1:0");
+    assert_formatted(&value_endpoint, "[fd77::1]:65535", "[fd77::1]:65535");
+    assert_formatted(&value_port, "0", "0");
+    assert_formatted(&value_port, "65535", "65535");
 }
 
 static void test_value_path_bad(void **state)

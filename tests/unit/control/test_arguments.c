@@ -92,6 +92,7 @@ static void test_arguments_parse_wrong_usage(void **state)
     check_bad("list --all", "list does not take --all");
     check_bad("list --id 1 --id 2", "--id is given twice");
     check_bad("list --id", "--id needs a value");
+    check_bad("--socket= status", "--socket needs a path");
     check_bad("list --nonce 5", "unknown option --nonce");
     check_bad("list -x", "unknown option -x");
     check_bad("list --json=yes", "--json=yes takes no value");

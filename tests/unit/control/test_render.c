@@ -70,19 +70,26 @@ static void test_render_status_durable(void **state)
     check_status(
         "{\"version\": \"0.1.0\", \"pid\": 4711, \"mode\": \"durable\", \"uptime_s\": 188, "
         "\"log_level\": \"info\", \"epoch\": {\"seconds\": 12345, \"state\": \"continued\", "
-        "\"reason\": \"same-boot\", \"at\": \"2026-01-31T12:00:00Z\"}, \"mappings\": {\"live\": "
-        "12, \"held\": 1, \"limit\": 65536}, \"subscribers\": 3, \"external_addresses\": "
+        "\"reason\": \"same-boot\", \"at\": \"2026-01-31T12:00:00Z\", \"own\": 2}, "
+        "\"mappings\": {\"live\": 12, \"held\": 1, \"limit\": 65536}, \"subscribers\": 3, "
+        "\"external_addresses\": "
         "[\"203.0.113.1\", \"203.0.113.2\"], \"store\": {\"kind\": \"lmdb\", \"path\": "
         "\"/var/lib/holdfast\", \"commits\": 411, \"failures\": 0}, \"kernel\": {\"reconciles\": "
-        "1, \"failures\": 2}, \"counters\": {\"requests\": 1022, \"responses\": 1020, \"dropped\": "
-        "2, \"results\": {\"SUCCESS\": 1019, \"NO_RESOURCES\": 1}}}",
+        "3, \"repairs\": 2, \"failures\": 2}, \"counters\": {\"requests\": 1022, \"responses\": "
+        "1020, \"dropped\": "
+        "5, \"overloads\": 2, \"limited\": 1, \"adopted\": 5, \"results\": {\"SUCCESS\": 1019, "
+        "\"NO_RESOURCES\": "
+        "1}}}",
         "holdfastd 0.1.0, process 4711, up 3m08s, log level info\n"
-        "Epoch: 12345 s; went on over the restart at 2026-01-31T12:00:00Z, same boot\n"
+        "Mode: durable; mappings come back after a restart or a reboot\n"
+        "Epoch: 12345 s; went on over the restart at 2026-01-31T12:00:00Z, same boot; 2 "
+        "subscribers have a later Epoch of their own\n"
         "Mappings: 12 of at most 65536; 1 port held back; 3 subscribers\n"
         "External addresses: 203.0.113.1, 203.0.113.2\n"
         "Store: lmdb in /var/lib/holdfast; 411 commits, 0 failures\n"
-        "Kernel: reconciled 1 time, 2 failures\n"
-        "Requests: 1022 received, 1020 responses sent, 2 dropped\n"
+        "Kernel: reconciled 3 times, 2 of them repairs, 2 failures\n"
+        "Requests: 1022 received, 1020 responses sent, 5 dropped, 1 of them above the rate limit, "
+        "2 of them for want of room, 5 with another nonce adopted\n"
         "Results: SUCCESS 1019, NO_RESOURCES 1\n");
 }
 
@@ -92,19 +99,21 @@ static void test_render_status_volatile(void **state)
     check_status(
         "{\"version\": \"0.1.0\", \"pid\": 1, \"mode\": \"volatile\", \"uptime_s\": 5, "
         "\"log_level\": \"debug\", \"epoch\": {\"seconds\": 5, \"state\": \"reset\", \"reason\": "
-        "\"clock\", \"at\": \"2026-01-31T12:00:00Z\"}, \"mappings\": {\"live\": 0, \"held\": 0, "
+        "\"rolled-back\", \"at\": \"2026-01-31T12:00:00Z\", \"own\": 1}, \"mappings\": {\"live\": "
+        "0, \"held\": 0, "
         "\"limit\": 1}, \"subscribers\": 1, \"external_addresses\": [], \"store\": {\"kind\": "
         "\"memory\", \"path\": null, \"commits\": 1, \"failures\": 1}, \"kernel\": "
-        "{\"reconciles\": 2, \"failures\": 0}, \"counters\": {\"requests\": 0, \"responses\": 0, "
-        "\"dropped\": 0, \"results\": {}}}",
+        "{\"reconciles\": 1, \"repairs\": 0, \"failures\": 0}, \"counters\": {\"requests\": 0, "
+        "\"responses\": 0, "
+        "\"dropped\": 0, \"limited\": 0, \"adopted\": 0, \"results\": {}}}",
         "holdfastd 0.1.0, process 1, up 5s, log level debug\n"
         "Mode: volatile; mappings are lost when the daemon stops\n"
-        "Epoch: 5 s; restarted from zero at 2026-01-31T12:00:00Z: the wall clock was not "
-        "plausible\n"
+        "Epoch: 5 s; restarted from zero at 2026-01-31T12:00:00Z: the store is older than the last "
+        "commit of this boot; 1 subscriber has a later Epoch of its own\n"
         "Mappings: 0 of at most 1; 0 ports held back; 1 subscriber\n"
         "External addresses: none\n"
         "Store: memory; 1 commit, 1 failure\n"
-        "Kernel: reconciled 2 times, 0 failures\n"
+        "Kernel: reconciled 1 time, 0 of them repairs, 0 failures\n"
         "Requests: 0 received, 0 responses sent, 0 dropped\n");
 }
 
@@ -115,11 +124,12 @@ static void test_render_status_strange(void **state)
     check_status("{\"version\": 5, \"pid\": -1, \"epoch\": {\"state\": \"reset\", \"reason\": "
                  "\"moon\\u001bphase\"}, \"external_addresses\": [7], \"counters\": 5}",
                  "holdfastd ?, process ?, up ?, log level ?\n"
+                 "Mode: ?\n"
                  "Epoch: ? s; restarted from zero at ?: moon?phase\n"
                  "Mappings: ? of at most ?; ? ports held back; ? subscribers\n"
                  "External addresses: ?\n"
                  "Store: ?; ? commits, ? failures\n"
-                 "Kernel: reconciled ? times, ? failures\n"
+                 "Kernel: reconciled ? times, ? of them repairs, ? failures\n"
                  "Requests: ? received, ? responses sent, ? dropped\n");
 }
 
@@ -146,6 +156,31 @@ static void test_render_table_aligned(void **state)
         " 10.77.0.2:40000\n"
         "1234  STATIC  all       [fd77::2]:0     [fd77::2]:0     -         no end        0 "
         " -\n");
+    json_decref(mappings);
+}
+
+/* The longest there is: IPv6 on both sides, and a remote peer. */
+static void test_render_table_peer_over_ipv6(void **state)
+{
+    (void) state;
+    json_t *mappings =
+        load("[{\"id\": 8, \"kind\": \"PEER\", \"protocol\": \"UDP\", \"internal\": "
+             "\"[2001:db8:1111:2222:3333:4444:5555:6666]:65535\", \"external\": "
+             "\"[2001:db8:1111:2222:3333:4444:5555:6666]:65535\", \"remote\": "
+             "\"[2001:db8:7777:7777:7777:7777:7777:7777]:5060\", \"lifetime_s\": 60, "
+             "\"filters\": [], \"client\": \"[fe80::1]:5350\"}]");
+    struct output output;
+    struct render_table table;
+    begin(&output);
+    render_table_init(&table);
+    render_table_add(&table, output.stream, mappings);
+    end(&output, "ID  KIND  PROTOCOL  INTERNAL                                        "
+                 "EXTERNAL                                        "
+                 "REMOTE                                         LIFETIME  FILTERS  CLIENT\n"
+                 " 8  PEER  UDP       [2001:db8:1111:2222:3333:4444:5555:6666]:65535  "
+                 "[2001:db8:1111:2222:3333:4444:5555:6666]:65535  "
+                 "[2001:db8:7777:7777:7777:7777:7777:7777]:5060     1m00s        0  "
+                 "[fe80::1]:5350\n");
     json_decref(mappings);
 }
 
@@ -213,10 +248,15 @@ static void test_render_error_each(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_render_duration_units),  cmocka_unit_test(test_render_status_durable),
-        cmocka_unit_test(test_render_status_volatile), cmocka_unit_test(test_render_status_strange),
-        cmocka_unit_test(test_render_table_aligned),   cmocka_unit_test(test_render_table_parts),
-        cmocka_unit_test(test_render_table_empty),     cmocka_unit_test(test_render_error_each),
+        cmocka_unit_test(test_render_duration_units),
+        cmocka_unit_test(test_render_status_durable),
+        cmocka_unit_test(test_render_status_volatile),
+        cmocka_unit_test(test_render_status_strange),
+        cmocka_unit_test(test_render_table_peer_over_ipv6),
+        cmocka_unit_test(test_render_table_aligned),
+        cmocka_unit_test(test_render_table_parts),
+        cmocka_unit_test(test_render_table_empty),
+        cmocka_unit_test(test_render_error_each),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

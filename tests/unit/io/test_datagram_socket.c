@@ -60,6 +60,7 @@ static void check_round_trip(const char *any, const char *client_text, const cha
     assert_true(endpoint_equal(&received.source, &client_local));
     assert_endpoint(&received.destination, there, server_local.port);
     assert_int_equal(received.interface_index, if_nametoindex("lo"));
+    assert_false(received.is_to_many);
     assert_int_equal(received.size_bytes, 4);
     assert_memory_equal(received.data, octets, 4);
 

@@ -93,22 +93,22 @@ static bool has_counted(void *context)
     return counter->n_changed >= counter->n_wanted;
 }
 
-static bool has_four_addresses(void *context)
+static bool has_all_addresses(void *context)
 {
     (void) context;
     struct ip_address addresses[8];
-    return machine_interface_addresses("lo", addresses, 8) == 4;
+    return machine_interface_addresses("lo", MACHINE_SCOPE_ALL, addresses, 8) == 6;
 }
 
 /* IPv6 addresses are tentative for a moment even on loopback; the end of that is reported. */
-static void wait_for_four_addresses(void)
+static void wait_for_all_addresses(void)
 {
     struct loop *loop;
     struct machine_watch *watch;
     struct counter counter = {0};
     assert_int_equal(loop_new(&loop), 0);
     assert_int_equal(machine_watch_new(loop, count_change, &counter, &watch), 0);
-    run_until(loop, has_four_addresses, NULL);
+    run_until(loop, has_all_addresses, NULL);
     machine_watch_free(watch);
     loop_free(loop);
 }
@@ -123,14 +123,18 @@ static void test_machine_interface_addresses_lists_usable_ones(void **state)
     add_ipv6("fd77::5");
     add_ipv6("fe80::5");
     struct ip_address addresses[8];
-    wait_for_four_addresses();
-    int n = machine_interface_addresses("lo", addresses, 8);
+    wait_for_all_addresses();
+    int n = machine_interface_addresses("lo", MACHINE_SCOPE_ROUTED, addresses, 8);
     assert_int_equal(n, 4);
     assert_true(is_listed(addresses, n, "127.0.0.1"));
     assert_true(is_listed(addresses, n, "203.0.113.5"));
     assert_true(is_listed(addresses, n, "::1"));
     assert_true(is_listed(addresses, n, "fd77::5"));
-    assert_int_equal(machine_interface_addresses("lo", addresses, 2), 2);
+    assert_int_equal(machine_interface_addresses("lo", MACHINE_SCOPE_ROUTED, addresses, 2), 2);
+    n = machine_interface_addresses("lo", MACHINE_SCOPE_ALL, addresses, 8);
+    assert_int_equal(n, 6);
+    assert_true(is_listed(addresses, n, "169.254.3.3"));
+    assert_true(is_listed(addresses, n, "fe80::5"));
     set_link(false);
 }
 
@@ -138,7 +142,8 @@ static void test_machine_interface_addresses_of_unknown_interface(void **state)
 {
     (void) state;
     struct ip_address address;
-    assert_int_equal(machine_interface_addresses("nosuch0", &address, 1), -ENODEV);
+    assert_int_equal(machine_interface_addresses("nosuch0", MACHINE_SCOPE_ROUTED, &address, 1),
+                     -ENODEV);
     assert_int_equal(machine_interface_index("nosuch0"), 0);
     assert_int_equal(machine_interface_index("lo"), if_nametoindex("lo"));
 }

@@ -13,6 +13,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/time.h"
 #include "base/util.h"
 #include "run_until.h"
 
@@ -25,12 +26,24 @@ struct fixture {
     uid_t uid;
     pid_t pid;
     bool refuses;
+    bool is_silent; /* echoes nothing */
     struct unix_client *last;
     int n_connected, n_messages, n_closed, n_writable;
     int n_wanted;
     size_t last_size;
     char last_text[64];
 };
+
+/* The server's clock, by so much ahead of the real one. */
+static uint64_t clock_offset_ns;
+
+uint64_t __real_loop_now_ns(void);
+uint64_t __wrap_loop_now_ns(void);
+
+uint64_t __wrap_loop_now_ns(void)
+{
+    return __real_loop_now_ns() + clock_offset_ns;
+}
 
 static bool note_connected(void *context, struct unix_client *client, uid_t uid, gid_t gid,
                            pid_t pid)
@@ -56,6 +69,8 @@ static void note_message(void *context, struct unix_client *client, const char *
     fixture->n_messages++;
     fixture->last_size = size_bytes;
     snprintf(fixture->last_text, sizeof(fixture->last_text), "%.60s", text);
+    if (fixture->is_silent)
+        return;
     assert_int_equal(unix_client_send(client, text, size_bytes), 0);
     if (strcmp(text, "close") == 0)
         unix_client_close(client);
@@ -140,6 +155,13 @@ static bool is_flushed(void *context)
 {
     struct fixture *fixture = context;
     return unix_client_backlog(fixture->last) == 0;
+}
+
+static bool is_unserved(void *context)
+{
+    const int *fd = context;
+    char octet;
+    return recv(*fd, &octet, 1, MSG_DONTWAIT | MSG_PEEK) == 0;
 }
 
 static void wait_for(struct fixture *fixture, bool (*condition)(void *context), int n_wanted)
@@ -276,30 +298,74 @@ static void test_unix_server_connected_refused_is_closed_without_callback(void *
     close(fd);
 }
 
-static void test_unix_server_too_many_clients_are_closed(void **state)
+/* As many as there may be, each already known to the server. */
+static void connect_all(struct fixture *fixture, int *ret_fds)
 {
-    struct fixture *fixture = *state;
-    int fds[UNIX_SERVER_CLIENTS_MAX + 1];
     for (int i = 0; i < UNIX_SERVER_CLIENTS_MAX; i++) {
-        fds[i] = connect_client(fixture);
+        ret_fds[i] = connect_client(fixture);
         wait_for(fixture, has_connected, i + 1);
     }
-    fds[UNIX_SERVER_CLIENTS_MAX] = connect_client(fixture);
-    send_octets(fds[0], "still here", 11);
-    wait_for(fixture, has_messages, 1);
+}
+
+static void close_all(const int *fds)
+{
+    for (int i = 0; i < UNIX_SERVER_CLIENTS_MAX; i++)
+        close(fds[i]);
+}
+
+static bool is_open(int fd)
+{
     char octet;
-    assert_int_equal(receive_octets(fds[UNIX_SERVER_CLIENTS_MAX], &octet, 1), 0);
-    assert_int_equal(fixture->n_connected, UNIX_SERVER_CLIENTS_MAX);
-    assert_int_equal(fixture->n_closed, 0);
-    close(fds[1]);
-    wait_for(fixture, has_closed, 1);
-    int again = connect_client(fixture);
+    return recv(fd, &octet, 1, MSG_DONTWAIT | MSG_PEEK) != 0;
+}
+
+static void test_unix_server_newcomer_takes_the_place_of_the_idlest(void **state)
+{
+    struct fixture *fixture = *state;
+    int fds[UNIX_SERVER_CLIENTS_MAX];
+    connect_all(fixture, fds);
+    send_octets(fds[0], "hello", 6);
+    wait_for(fixture, has_messages, 1);
+    run_until(fixture->loop, is_flushed, fixture);
+    int newcomer = connect_client(fixture);
     wait_for(fixture, has_connected, UNIX_SERVER_CLIENTS_MAX + 1);
-    close(again);
-    for (int i = 0; i <= UNIX_SERVER_CLIENTS_MAX; i++) {
-        if (i != 1)
-            close(fds[i]);
+    assert_int_equal(fixture->n_closed, 1);
+    assert_false(is_open(fds[1]));
+    assert_true(is_open(fds[0]));
+    assert_true(is_open(fds[2]));
+    send_octets(newcomer, "hello", 6);
+    wait_for(fixture, has_messages, 2);
+    close(newcomer);
+    close_all(fds);
+}
+
+static void test_unix_server_newcomer_spares_who_waits(void **state)
+{
+    struct fixture *fixture = *state;
+    static char text[UNIX_SERVER_BACKLOG_BYTES / 2];
+    memset(text, 't', sizeof(text));
+    int fds[UNIX_SERVER_CLIENTS_MAX];
+    fixture->is_silent = true;
+    connect_all(fixture, fds);
+    assert_int_equal(unix_client_send(fixture->last, text, sizeof(text)), 0);
+    for (int i = 0; i < UNIX_SERVER_CLIENTS_MAX - 1; i++) {
+        send_octets(fds[i], "silence", 8);
+        wait_for(fixture, has_messages, i + 1);
     }
+    int refused = connect_client(fixture);
+    char octet;
+    run_until(fixture->loop, is_unserved, &refused);
+    assert_int_equal(receive_octets(refused, &octet, 1), 0);
+    assert_int_equal(fixture->n_closed, 0);
+    /* After a while nobody waits any more whom it would be a pity to lose. */
+    clock_offset_ns = UNIX_SERVER_PATIENCE_S * NS_PER_S;
+    int newcomer = connect_client(fixture);
+    wait_for(fixture, has_connected, UNIX_SERVER_CLIENTS_MAX + 1);
+    assert_int_equal(fixture->n_closed, 1);
+    clock_offset_ns = 0;
+    close(refused);
+    close(newcomer);
+    close_all(fds);
 }
 
 struct refusal {
@@ -423,7 +489,7 @@ static void test_unix_client_send_much_is_told_when_there_is_room(void **state)
 static void test_unix_client_send_beyond_the_bound_closes(void **state)
 {
     struct fixture *fixture = *state;
-    static char text[1 << 20];
+    static char text[UNIX_SERVER_BACKLOG_BYTES / 8];
     int fd = connect_client(fixture);
     wait_for(fixture, has_connected, 1);
     memset(text, 't', sizeof(text));
@@ -452,7 +518,8 @@ int main(void)
         WITH_SERVER(test_unix_server_message_of_the_greatest_size),
         WITH_SERVER(test_unix_server_message_too_long_closes),
         WITH_SERVER(test_unix_server_connected_refused_is_closed_without_callback),
-        WITH_SERVER(test_unix_server_too_many_clients_are_closed),
+        WITH_SERVER(test_unix_server_newcomer_takes_the_place_of_the_idlest),
+        WITH_SERVER(test_unix_server_newcomer_spares_who_waits),
         WITH_SERVER(test_unix_server_out_of_descriptors_refuses),
         WITH_SERVER(test_unix_client_close_after_the_answer_has_left),
         WITH_SERVER(test_unix_server_half_closed_client_gets_its_answer),

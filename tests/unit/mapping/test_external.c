@@ -247,6 +247,24 @@ static void test_external_space_adopt_after_the_set_grew(void **state)
     assert_int_equal(space->addresses[0].n_reserved, 0);
 }
 
+/* The order is that of the list, not that in which they were first used. */
+static void test_external_space_set_active_sorts(void **state)
+{
+    struct external_space *space = *state;
+    struct ip_address one = address_of(1), two = address_of(2), three = address_of(3);
+    const struct ip_address up[] = {one, two, one}, down[] = {three, two, one};
+
+    assert_int_equal(reserve(space, 2, 5000), 0);
+    assert_int_equal(external_space_set_active(space, up, 3), 0);
+    assert_true(ip_address_equal(external_space_first_active(space), &one));
+    assert_int_equal(external_space_set_active(space, down, 3), 0);
+    assert_true(ip_address_equal(external_space_first_active(space), &three));
+    for (size_t i = 0; i < 3; i++)
+        assert_true(ip_address_equal(&space->addresses[i].address, &down[i]));
+    assert_false(is_free(space, 2, IPPROTO_UDP, 5000));
+    assert_true(is_free(space, 1, IPPROTO_UDP, 5000));
+}
+
 static void test_external_space_first_active_without_any(void **state)
 {
     struct external_space *space = *state;
@@ -280,6 +298,7 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(test_external_space_adopt_after_the_set_grew, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(test_external_space_set_active_sorts, setup, teardown),
         cmocka_unit_test_setup_teardown(test_external_space_first_active_without_any, setup,
                                         teardown),
     };

@@ -544,6 +544,117 @@ static void test_set_ranges_out_of_memory(void **state)
     assert_false(is_free(fixture, 20000));
 }
 
+/* All ports of a protocol are one external endpoint, which has one owner, and take no port. */
+static void test_insert_all_ports_of_another(void **state)
+{
+    struct fixture *fixture = *state;
+    struct mapping_record record = make_record(fixture, 1, 0, 0);
+    struct mapping_record other = make_record(fixture, 2, 0, 0);
+
+    struct mapping *mapping = insert(fixture, &record);
+    assert_int_equal(mapping_table_insert(&fixture->table, &other, NULL), -EADDRINUSE);
+    assert_true(is_free(fixture, 5000));
+    assert_int_equal(external_space_n_mappings(&fixture->table.external, &record.external_address,
+                                               record.protocol),
+                     1);
+    mapping_table_remove(&fixture->table, mapping);
+    assert_int_equal(
+        external_space_n_mappings(&fixture->table.external, &record.external_address, 0), 0);
+    insert(fixture, &other);
+}
+
+static struct subscriber *subscriber_of(const struct fixture *fixture, uint32_t host)
+{
+    struct ip_address address =
+        make_record((struct fixture *) fixture, host, 1, 1).internal_address;
+    return mapping_table_find_subscriber(&fixture->table, &address);
+}
+
+/* Joined and parted again, with what was pending; in the order in which mappings were held. */
+static void test_set_subscriber_lengths(void **state)
+{
+    struct fixture *fixture = *state;
+    struct mapping_table *table = &fixture->table;
+    struct mapping *held[4];
+
+    for (uint32_t i = 0; i < 4; i++) {
+        struct mapping_record record = make_record(fixture, i, 80, (uint16_t) (5000 + i));
+        record.state = MAPPING_STATE_HELD;
+        held[i] = insert(fixture, &record);
+        record = make_record(fixture, i, 81, (uint16_t) (6000 + i));
+        insert(fixture, &record);
+    }
+    struct ip_address pending = held[0]->record.internal_address;
+    subscriber_of(fixture, 2)->last_change_tick = 7;
+    assert_int_equal(mapping_table_set_subscriber_lengths(table, 120, 64, &pending, 1), 0);
+    assert_int_equal(n_subscribers(fixture), 1);
+    assert_ptr_equal(subscriber_of(fixture, 3), subscriber_of(fixture, 99));
+    assert_int_equal(subscriber_of(fixture, 3)->n_live, 4);
+    assert_int_equal(subscriber_of(fixture, 3)->n_held, 4);
+    assert_int_equal(subscriber_of(fixture, 3)->n_references, 9);
+    assert_int_equal(subscriber_of(fixture, 3)->last_change_tick, 7);
+    assert_int_equal(table->n_live, 4);
+    assert_int_equal(table->n_held, 4);
+    pending.octets[15] ^= 0x80; /* of one who has nothing */
+    assert_int_equal(mapping_table_set_subscriber_lengths(table, 128, 128, &pending, 1), 0);
+    assert_int_equal(n_subscribers(fixture), 5);
+    assert_int_equal(mapping_table_find_subscriber(table, &pending)->n_references, 1);
+    for (uint32_t i = 0; i < 4; i++) {
+        assert_ptr_equal(held[i]->subscriber, subscriber_of(fixture, i));
+        assert_int_equal(subscriber_of(fixture, i)->n_references, 2);
+    }
+    mapping_table_unref_subscriber(table, mapping_table_find_subscriber(table, &pending));
+    assert_int_equal(n_subscribers(fixture), 4);
+}
+
+static void test_set_subscriber_lengths_keeps_the_order_of_holds(void **state)
+{
+    struct fixture *fixture = *state;
+    struct mapping *held[5];
+
+    for (uint32_t i = 0; i < 5; i++) {
+        struct mapping_record record =
+            make_record(fixture, 1, (uint16_t) (80 + i), (uint16_t) (5000 + i));
+        record.state = MAPPING_STATE_HELD;
+        held[i] = insert(fixture, &record);
+    }
+    assert_int_equal(mapping_table_set_subscriber_lengths(&fixture->table, 96, 0, NULL, 0), 0);
+    const struct list_link *link = &subscriber_of(fixture, 1)->held;
+    for (uint32_t i = 0; i < 5; i++) {
+        link = link->next;
+        assert_ptr_equal(link, &held[i]->of_subscriber);
+    }
+}
+
+static void test_set_subscriber_lengths_out_of_memory(void **state)
+{
+    struct fixture *fixture = *state;
+    unsigned int n_failures = 0;
+
+    for (uint32_t i = 0; i < 500; i++) {
+        struct mapping_record record = make_record(fixture, i, 80, (uint16_t) (2000 + i));
+        insert(fixture, &record);
+    }
+    for (unsigned int at = 1; at < 10; at++) {
+        struct subscriber *before = subscriber_of(fixture, 1);
+        fail_at = at;
+        int r = mapping_table_set_subscriber_lengths(&fixture->table, 128, 127, NULL, 0);
+        fail_at = 0;
+        if (r == 0)
+            break;
+        n_failures++;
+        assert_int_equal(r, -ENOMEM);
+        assert_int_equal(fixture->table.subscriber_length_ipv6, 128);
+        assert_int_equal(n_subscribers(fixture), 500);
+        assert_ptr_equal(subscriber_of(fixture, 1), before);
+        assert_int_equal(before->n_references, 1);
+    }
+    assert_true(n_failures >= 1);
+    assert_int_equal(fixture->table.subscriber_length_ipv6, 127);
+    assert_int_equal(n_subscribers(fixture), 500);
+    assert_int_equal(fixture->table.n_live, 500);
+}
+
 #define TABLE_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -565,6 +676,10 @@ int main(void)
         TABLE_TEST(test_insert_out_of_memory),
         TABLE_TEST(test_update_out_of_memory),
         TABLE_TEST(test_set_ranges_out_of_memory),
+        TABLE_TEST(test_insert_all_ports_of_another),
+        TABLE_TEST(test_set_subscriber_lengths),
+        TABLE_TEST(test_set_subscriber_lengths_keeps_the_order_of_holds),
+        TABLE_TEST(test_set_subscriber_lengths_out_of_memory),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 
 #include "base/time.h"
@@ -239,6 +240,45 @@ static void test_reconcile_removes_what_is_stale(void **state)
     assert_int_equal(memory_nat_count(nat), 0);
 }
 
+static void test_flush_is_news_to_whoever_watches(void **state)
+{
+    struct nat *nat = *state;
+    struct pollfd news = {.events = POLLIN};
+
+    assert_false(nat_was_touched(nat));
+    assert_int_equal(nat_watch(nat, &news.fd), 0);
+    assert_int_equal(nat_remove_all(nat), 0); /* our own doing */
+    assert_int_equal(poll(&news, 1, 0), 0);
+    memory_nat_flush(nat);
+    memory_nat_flush(nat);
+    assert_int_equal(poll(&news, 1, 0), 1);
+    assert_true(nat_was_touched(nat));
+    assert_false(nat_was_touched(nat));
+}
+
+static void test_find_flow_finds_what_was_set(void **state)
+{
+    struct nat *nat = *state;
+    const struct endpoint internal = {ip_address_from_ipv4(0x0a4d0002), 5000};
+    const struct endpoint remote = {ip_address_from_ipv4(0xcb007164), 80};
+    const struct endpoint first = {ip_address_from_ipv4(0xcb007101), 40000};
+    const struct endpoint second = {ip_address_from_ipv4(0xcb007101), 40001};
+    struct endpoint found;
+
+    assert_int_equal(nat_find_flow(nat, 6, &internal, &remote, &found), -ENOENT);
+    assert_int_equal(memory_nat_set_flow(nat, 6, &internal, &remote, &first), 0);
+    assert_int_equal(memory_nat_set_flow(nat, 17, &internal, &remote, &second), 0);
+    assert_int_equal(nat_find_flow(nat, 6, &internal, &remote, &found), 0);
+    assert_true(endpoint_equal(&found, &first));
+    assert_int_equal(nat_find_flow(nat, 6, &remote, &internal, &found), -ENOENT);
+    assert_int_equal(memory_nat_set_flow(nat, 6, &internal, &remote, &second), 0);
+    assert_int_equal(nat_find_flow(nat, 6, &internal, &remote, &found), 0);
+    assert_true(endpoint_equal(&found, &second));
+    assert_int_equal(memory_nat_set_flow(nat, 6, &internal, &remote, NULL), 0);
+    assert_int_equal(nat_find_flow(nat, 6, &internal, &remote, &found), -ENOENT);
+    assert_int_equal(nat_find_flow(nat, 17, &internal, &remote, &found), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -256,6 +296,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_flush_makes_apply_fail_until_reconcile, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_reconcile_removes_what_is_stale, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_flush_is_news_to_whoever_watches, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_find_flow_finds_what_was_set, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

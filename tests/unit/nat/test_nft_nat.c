@@ -530,18 +530,18 @@ static void test_watch_tells_of_others_changes_only(void **state)
     };
     int fd;
 
-    assert_int_equal(nft_nat_watch(lab_nat, &fd), 0);
+    assert_int_equal(nat_watch(lab_nat, &fd), 0);
     lab_apply(lab_addition(&record));
     lab_apply(lab_replacement(&record, &record));
     lab_reconcile(records, 2);
     assert_false(has_news(fd));
     lab_run("nft add table inet others && nft delete table inet others");
-    assert_false(nft_nat_was_touched(lab_nat));
+    assert_false(nat_was_touched(lab_nat));
     for (size_t i = 0; i < N_ELEMENTS(foreign); i++) {
         lab_run("%s", foreign[i]);
         assert_true(has_news(fd));
-        assert_true(nft_nat_was_touched(lab_nat));
-        assert_false(nft_nat_was_touched(lab_nat));
+        assert_true(nat_was_touched(lab_nat));
+        assert_false(nat_was_touched(lab_nat));
         lab_reconcile(records, 2);
         assert_false(has_news(fd));
     }

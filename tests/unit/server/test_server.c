@@ -435,18 +435,21 @@ static void test_restore_mapping_and_next_id(void **state)
     assert_true(second.id > first.id);
 }
 
-static void test_set_settings_keeps_what_is_granted(void **state)
+/* What the new settings permit goes on, whatever the quota. */
+static void test_set_settings_keeps_what_is_permitted(void **state)
 {
     struct engine *engine = *state;
     struct server_settings settings = engine_settings();
 
-    engine_map(engine, HOST_A, 80, 1, 3600)->mapping.external.port = 5000;
-    assert_int_equal(engine_ask(engine, HOST_A)->mapping.external.port, 5000);
+    engine_map(engine, HOST_A, 80, 1, 3600)->mapping.external.port = 20002;
+    assert_int_equal(engine_ask(engine, HOST_A)->mapping.external.port, 20002);
+    engine_sleep_s(engine, 1000);
     settings.external_ports[0] = (struct port_range){20000, 20003};
     settings.mappings_per_subscriber = 1;
-    assert_int_equal(server_set_settings(engine->server, &settings), 0);
+    assert_int_equal(server_set_settings(engine->server, engine->now_ns, &settings), 0);
     engine_map(engine, HOST_A, 80, 1, 3601);
-    assert_int_equal(engine_ask(engine, HOST_A)->mapping.external.port, 5000);
+    assert_int_equal(engine_ask(engine, HOST_A)->mapping.external.port, 20002);
+    assert_int_equal(engine_epoch_s(engine, HOST_A), 1000);
     engine_map(engine, HOST_A, 81, 1, 3600);
     assert_result(engine_ask(engine, HOST_A), PCP_RESULT_USER_EX_QUOTA);
     engine_map(engine, HOST_B, 80, 1, 3600)->mapping.external.port = 5001;
@@ -455,6 +458,74 @@ static void test_set_settings_keeps_what_is_granted(void **state)
     assert_in_range(response->mapping.external.port, 20000, 20003);
     engine_crash(engine, ENGINE_CRASH_BEFORE_STORE);
     assert_int_equal(engine_n_live(engine), 2);
+    assert_consistent(engine);
+}
+
+/* What they do not permit ends, and those concerned see their Epoch restart. [R-6887-8.5-2] [R-6887-8.5-4] */
+static void test_set_settings_ends_what_is_forbidden(void **state)
+{
+    struct engine *engine = *state;
+    struct server_settings settings = engine_settings();
+
+    engine_map(engine, HOST_A, 80, 1, 3600)->mapping.external.port = 5000;
+    assert_int_equal(engine_ask(engine, HOST_A)->mapping.external.port, 5000);
+    engine_map(engine, HOST_B, 80, 1, 3600)->mapping.external.port = 20000;
+    assert_int_equal(engine_ask(engine, HOST_B)->mapping.external.port, 20000);
+    engine_sleep_s(engine, 1000);
+    settings.external_ports[0] = (struct port_range){20000, 20003};
+    assert_int_equal(server_set_settings(engine->server, engine->now_ns, &settings), 0);
+    engine_settle(engine);
+    assert_int_equal(engine_n_live(engine), 1);
+    assert_int_equal(engine_epoch_s(engine, HOST_A), 0);
+    assert_int_equal(engine_epoch_s(engine, HOST_B), 1000);
+    /* Not even its own old port comes back. */
+    engine_collect(engine);
+    engine_map(engine, HOST_A, 80, 1, 3600)->mapping.external.port = 5000;
+    assert_in_range(engine_ask(engine, HOST_A)->mapping.external.port, 20000, 20003);
+    settings.internal_prefixes[0] = (struct ip_prefix){ip_address_from_ipv4(HOST_A), 128};
+    assert_int_equal(server_set_settings(engine->server, engine->now_ns, &settings), 0);
+    engine_settle(engine);
+    struct mapping_record record;
+    assert_true(engine_find(engine, HOST_A, 80, &record));
+    assert_false(engine_find(engine, HOST_B, 80, &record));
+    assert_consistent(engine);
+}
+
+/* A commit that fails puts what is forbidden back; it is ended again as soon as commits succeed. */
+static void test_set_settings_with_failing_commits(void **state)
+{
+    struct engine *engine = *state;
+    struct server_settings settings = engine_settings();
+
+    for (enum engine_end end = ENGINE_STORE_FAILS; end <= ENGINE_KERNEL_FAILS; end++) {
+        engine_create(engine, HOST_A, 80, 1, 3600);
+        settings.internal_prefixes[0].address = ip_address_from_ipv4(0x0b000000);
+        assert_int_equal(server_set_settings(engine->server, engine->now_ns, &settings), 0);
+        assert_true(engine_seal(engine));
+        engine_finish(engine, end);
+        assert_int_equal(engine_n_live(engine), 1);
+        engine_run_ms(engine, 2000);
+        assert_int_equal(engine_n_live(engine), 0);
+        assert_consistent(engine);
+        settings.internal_prefixes[0].address = ip_address_from_ipv4(0x0a000000);
+        assert_int_equal(server_set_settings(engine->server, engine->now_ns, &settings), 0);
+    }
+}
+
+/* Settings that changed while the daemon was away. */
+static void test_start_ends_what_is_forbidden(void **state)
+{
+    struct engine *engine = *state;
+
+    engine_create(engine, HOST_A, 80, 1, 3600);
+    engine_create(engine, HOST_B, 80, 1, 3600);
+    engine_sleep_s(engine, 1000);
+    engine->settings.internal_prefixes[0] = (struct ip_prefix){ip_address_from_ipv4(HOST_A), 128};
+    engine_crash(engine, ENGINE_CRASH_BEFORE_STORE);
+    engine_settle(engine);
+    assert_int_equal(engine_n_live(engine), 1);
+    assert_int_equal(engine_epoch_s(engine, HOST_A), 1000);
+    assert_int_equal(engine_epoch_s(engine, HOST_B), 0);
     assert_consistent(engine);
 }
 
@@ -487,7 +558,10 @@ int main(void)
         ENGINE_TEST(test_reset_epoch_is_for_everybody_and_stored),
         ENGINE_TEST(test_restore_mapping_that_cannot_be),
         ENGINE_TEST(test_restore_mapping_and_next_id),
-        ENGINE_TEST(test_set_settings_keeps_what_is_granted),
+        ENGINE_TEST(test_set_settings_keeps_what_is_permitted),
+        ENGINE_TEST(test_set_settings_ends_what_is_forbidden),
+        ENGINE_TEST(test_set_settings_with_failing_commits),
+        ENGINE_TEST(test_start_ends_what_is_forbidden),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -75,7 +75,7 @@ static void test_memory_store_commit_same_id_twice(void **state)
     fixture_content_deinit(&content);
 }
 
-static void test_memory_store_commit_epochs_upsert(void **state)
+static void test_memory_store_commit_epochs_upsert_and_remove(void **state)
 {
     struct store_epoch epochs[] = {
         {.subscriber = {.length = 128}, .epoch_zero_ns = 1},
@@ -92,6 +92,15 @@ static void test_memory_store_commit_epochs_upsert(void **state)
     assert_int_equal(content.n_epochs, 2);
     assert_int_equal(content.epochs[0].epoch_zero_ns, 3);
     assert_int_equal(content.epochs[1].epoch_zero_ns, 2);
+    fixture_content_deinit(&content);
+
+    epochs[0].epoch_zero_ns = 0;
+    commit.n_epochs = 1;
+    assert_int_equal(store_commit(*state, &commit), 0);
+    assert_int_equal(store_commit(*state, &commit), 0);
+    assert_int_equal(fixture_load(*state, &content), 0);
+    assert_int_equal(content.n_epochs, 1);
+    assert_int_equal(content.epochs[0].epoch_zero_ns, 2);
     fixture_content_deinit(&content);
 }
 
@@ -166,7 +175,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_memory_store_load_when_new, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_memory_store_commit_and_load, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_memory_store_commit_same_id_twice, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_memory_store_commit_epochs_upsert, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_memory_store_commit_epochs_upsert_and_remove, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(test_memory_store_fail_next_changes_nothing, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_memory_store_commit_unencodable_changes_nothing,

@@ -405,7 +405,7 @@ static void test_pcp_request_decode_option_not_offered(void **state)
                      PCP_RESULT_UNSUPP_OPTION);
     assert_int_equal(decode_vector("neg_third_party_len12", &bare, &request),
                      PCP_RESULT_UNSUPP_OPTION);
-    /* Fixed by RFC 6887 s12.2 whether the option is offered or not. */
+    /* Fixed by RFC 6887 s12.1 whether the option is offered or not. */
     assert_int_equal(decode_vector("neg_prefer_failure_peer", &bare, &request),
                      PCP_RESULT_MALFORMED_REQUEST);
     /* Nonsense before support: the structure is judged first. */
