@@ -35,11 +35,13 @@ uint32_t ip_address_to_ipv4(const struct ip_address *address)
            (uint32_t) address->octets[14] << 8 | address->octets[15];
 }
 
+/* [R-6887-5-1] */
 bool ip_address_is_ipv4(const struct ip_address *address)
 {
     return memcmp(address->octets, mapped_lead, sizeof(mapped_lead)) == 0;
 }
 
+/* [R-6887-5-2] [R-6887-5-3] */
 bool ip_address_is_any(const struct ip_address *address)
 {
     return ip_address_equal(address, &IP_ADDRESS_ANY_IPV6) ||

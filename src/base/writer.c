@@ -46,6 +46,7 @@ void writer_u16(struct writer *writer, uint16_t value)
     put_number(writer, value, 2);
 }
 
+/* [R-6887-7-2] */
 void writer_u32(struct writer *writer, uint32_t value)
 {
     put_number(writer, value, 4);

@@ -93,12 +93,14 @@ const struct directive directives[] = {
         .defaults = {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"},
     },
     {
+        /* [R-6887-15-2] [R-6887-15-3] */
         .name = "lifetime-min",
         .section = DIRECTIVE_SERVER,
         NUMBER(lifetime_min_s, 1, 86400, " seconds"),
         .defaults = {"120"},
     },
     {
+        /* [R-6887-15-4] */
         .name = "lifetime-max",
         .section = DIRECTIVE_SERVER,
         NUMBER(lifetime_max_s, 1, 31536000, " seconds"),
@@ -117,6 +119,7 @@ const struct directive directives[] = {
         .defaults = {"65536"},
     },
     {
+        /* [R-6887-13.3-11] */
         .name = "filters-per-mapping",
         .section = DIRECTIVE_SERVER,
         NUMBER(filters_per_mapping, 1, 64, ""),

@@ -89,6 +89,7 @@ static int set_up(struct datagram_socket *socket, const struct endpoint *local, 
     return 0;
 }
 
+/* [R-6887-8-1] */
 int datagram_socket_open(const struct endpoint *local, bool reuse, size_t buffer_bytes,
                          struct datagram_socket **ret_socket)
 {

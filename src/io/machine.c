@@ -80,6 +80,11 @@ int machine_read_clocks(struct machine_clocks *ret_clocks)
     return 0;
 }
 
+bool machine_tracks_dccp(void)
+{
+    return access("/proc/sys/net/netfilter/nf_conntrack_dccp_loose", F_OK) == 0;
+}
+
 uint32_t machine_interface_index(const char *name)
 {
     return if_nametoindex(name);

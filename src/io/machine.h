@@ -21,6 +21,9 @@ uint64_t machine_wall_ns(void);
 /* 0 or -errno (the boot id could not be read). */
 MUST_CHECK int machine_read_clocks(struct machine_clocks *ret_clocks);
 
+/* This kernel's conntrack follows DCCP (it went with Linux 6.16). */
+bool machine_tracks_dccp(void);
+
 /* Index of an interface, 0 when there is none of that name. */
 uint32_t machine_interface_index(const char *name);
 enum machine_scope {

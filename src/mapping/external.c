@@ -34,6 +34,7 @@ bool external_protocol_has_ports(uint8_t protocol)
     return protocol_slot(protocol) >= 0;
 }
 
+/* [R-6887-11.3-18] */
 static void fill_allowed(struct external_space *space, const struct port_range *ranges,
                          size_t n_ranges)
 {

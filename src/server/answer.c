@@ -4,6 +4,7 @@
 
 #include "server/internal.h"
 
+/* [R-6887-7.4-2] */
 uint32_t error_lifetime_s(enum pcp_result result)
 {
     return pcp_result_is_long(result) ? ERROR_LIFETIME_LONG_S : ERROR_LIFETIME_SHORT_S;
@@ -36,6 +37,7 @@ void answer_octets(struct server *server, const struct datagram *request, const 
         server->counters.n_dropped++;
 }
 
+/* [R-6887-7.2-5] */
 void answer_error(struct server *server, uint64_t now_ns, const struct datagram *request,
                   enum pcp_result result, uint32_t lifetime_s, bool held)
 {
@@ -46,6 +48,7 @@ void answer_error(struct server *server, uint64_t now_ns, const struct datagram 
     answer_octets(server, request, response, size, (uint8_t) result, held);
 }
 
+/* [R-6887-7.2-5] */
 void answer_success(struct server *server, uint64_t now_ns, const struct datagram *request,
                     struct pcp_response *response, bool held)
 {

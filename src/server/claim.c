@@ -14,6 +14,7 @@
 #define COMPANION_TRIES 64
 
 /* An IPv6 link-local address is one only together with its interface, and no packet from outside can reach it. */
+/* [R-6887-18.1-1] */
 bool claim_is_permitted(const struct server *server, const struct ip_address *internal_address)
 {
     if (!ip_address_is_ipv4(internal_address) && ip_address_is_link_local(internal_address))
@@ -24,6 +25,13 @@ bool claim_is_permitted(const struct server *server, const struct ip_address *in
     return false;
 }
 
+bool claim_has_ports(const struct server *server, uint8_t protocol)
+{
+    return external_protocol_has_ports(protocol) &&
+           (protocol != IPPROTO_DCCP || server->settings.dccp);
+}
+
+/* [R-6887-12.3-4] [R-6887-15-1] [R-6887-15-9] [R-6887-18.1-2] */
 uint32_t claim_lifetime_s(const struct server *server, uint32_t requested_s)
 {
     if (requested_s < server->settings.lifetime_min_s)
@@ -32,6 +40,7 @@ uint32_t claim_lifetime_s(const struct server *server, uint32_t requested_s)
                                                          : requested_s;
 }
 
+/* [R-6887-7.4-4] [R-6887-11.3-22] [R-6887-11.3-23] [R-6887-17.2-1] */
 enum pcp_result claim_check_limits(const struct server *server,
                                    const struct ip_address *internal_address)
 {
@@ -180,6 +189,7 @@ static const struct ip_address *own_address(const struct server *server, const s
 }
 
 /* The one suggested if it is ours, else the one this host has already, else the first with anything left to give. NULL: there is none. */
+/* [R-6887-10-1] [R-6887-10-2] */
 static const struct ip_address *choose_address(const struct server *server,
                                                const struct claim *claim)
 {
@@ -229,6 +239,10 @@ static enum pcp_result pick_port(struct server *server, const struct claim *clai
     return PCP_RESULT_NO_RESOURCES;
 }
 
+/*
+ * [R-6887-7.4-3] [R-6887-7.4-5] [R-6887-11.3-17] [R-6887-11.3-19] [R-6887-11.3-20]
+ * [R-6887-13.2-2] [R-6886-3.3-7]
+ */
 static enum pcp_result claim_port(struct server *server, const struct claim *claim,
                                   const struct ip_address *address, struct endpoint *ret_external)
 {

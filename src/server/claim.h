@@ -37,5 +37,7 @@ struct mapping *claim_find_held(const struct server *server, const struct claim 
                                 const struct mapping_key *key, const uint8_t *nonce);
 /* True when the address is of a subscriber that may have mappings here. */
 bool claim_is_permitted(const struct server *server, const struct ip_address *internal_address);
+/* Its ports can be mapped one by one: the protocol has them where the data path looks, and the data path follows it. */
+bool claim_has_ports(const struct server *server, uint8_t protocol);
 /* Lifetime granted for the lifetime asked. */
 uint32_t claim_lifetime_s(const struct server *server, uint32_t requested_s);

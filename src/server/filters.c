@@ -14,6 +14,10 @@ static bool filter_is_listed(const struct mapping_filter *list, size_t n,
     return false;
 }
 
+/*
+ * [R-6887-7.3-4] [R-6887-7.4-6] [R-6887-13.3-6] [R-6887-13.3-8] [R-6887-13.3-9]
+ * [R-6887-13.3-10]
+ */
 enum pcp_result filters_after(const struct mapping_filters *existing,
                               const struct pcp_request *request,
                               const struct ip_address *internal_address, uint32_t n_max,

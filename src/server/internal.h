@@ -16,6 +16,8 @@
 /* Error lifetimes of RFC 6887 s7.4. */
 #define ERROR_LIFETIME_SHORT_S 30
 #define ERROR_LIFETIME_LONG_S 1800
+/* How often Epochs that nobody needs any more are looked for. */
+#define FORGET_INTERVAL_NS (60 * NS_PER_S)
 /* Pause after a failed commit before what nobody waits for (expiries, debts) is tried again. */
 #define COMMIT_RETRY_NS NS_PER_S
 
@@ -55,6 +57,8 @@ struct server {
     struct mapping_table table;
     uint64_t epoch_zero_ns;
     struct list_link own_epochs; /* subscribers with an Epoch later than that */
+    size_t n_own_epochs;
+    uint64_t forget_not_before_ns;
     uint64_t next_id;
 
     struct tick ticks[2];
@@ -117,6 +121,8 @@ uint64_t tick_retry_ns(const struct server *server);
 /* Gives the subscriber an Epoch of its own, for which it is kept. NULL when out of memory. */
 struct subscriber *set_own_epoch(struct server *server, const struct ip_address *address,
                                  uint64_t epoch_zero_ns);
+/* It has none of its own any more, with this tick; the subscriber may be gone afterwards. 0 or -ENOMEM. */
+MUST_CHECK int tick_forget_subscriber_epoch(struct server *server, struct subscriber *subscriber);
 /* The subscriber's Epoch restarts at `now_ns`, with this tick. 0 or -ENOMEM. */
 MUST_CHECK int tick_reset_subscriber_epoch(struct server *server, const struct ip_address *address,
                                            uint64_t now_ns);

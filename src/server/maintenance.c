@@ -34,6 +34,7 @@ static int make_room_for_held(struct server *server, struct subscriber *subscrib
     return 0;
 }
 
+/* [R-6887-12.3-9] [R-6887-15-10] [R-6887-15-11] */
 int maintenance_end_mapping(struct server *server, struct mapping *mapping, uint64_t now_ns)
 {
     if (mapping->record.state == MAPPING_STATE_HELD || server->settings.recycle_delay_s == 0)
@@ -147,6 +148,7 @@ static bool matches_id(const struct gathering *gathering, const struct mapping_r
 /*
  * As if their lifetime had run out: their external ports are held back like any other. Their owners' Epochs restart, and they are told.
  */
+/* [R-6887-8.5-2] */
 static int take_away_gathered(struct server *server, const struct gathering *gathering,
                               uint64_t now_ns)
 {
@@ -204,6 +206,7 @@ static bool matches_inactive(const struct gathering *gathering, const struct map
 }
 
 /* To where the others of its internal endpoint are already, else with its port if that is free, else with another. False: there is no place for it. */
+/* [R-6887-14.2-4] */
 static bool find_place(struct server *server, struct mapping_record *moved,
                        const struct ip_address *address)
 {
@@ -234,6 +237,7 @@ static bool find_place(struct server *server, struct mapping_record *moved,
 }
 
 /* Its owner learns of it by the Epoch, by an announcement, and if it goes on by a Mapping Update. */
+/* [R-6887-8.5-3] */
 static int move_mapping(struct server *server, struct mapping *mapping,
                         const struct ip_address *address, uint64_t now_ns)
 {
@@ -251,7 +255,18 @@ static int move_mapping(struct server *server, struct mapping *mapping,
     return r;
 }
 
-/* Moves what stands on addresses that are gone, if there is one to move to. */
+static bool port_is_allowed(const struct server *server, const struct mapping_record *record)
+{
+    return record->external_port == 0 ||
+           external_space_is_allowed(&server->table.external, record->protocol,
+                                     record->external_port);
+}
+
+/*
+ * Moves what stands on addresses that are gone, if there is one to move to. Those that may keep their port come first, so that none of
+ * the others takes it.
+ */
+/* [R-6887-14.2-1] */
 static int move_stranded(struct server *server, uint64_t now_ns)
 {
     const struct ip_address *target = external_space_first_active(&server->table.external);
@@ -261,6 +276,14 @@ static int move_stranded(struct server *server, uint64_t now_ns)
 
     struct gathering gathering = {.matches = matches_inactive, .server = server};
     int r = mapping_table_for_each(&server->table, gather, &gathering);
+    size_t n_keeping = 0;
+    for (size_t i = 0; r == 0 && i < gathering.n_items; i++) {
+        struct mapping *mapping = gathering.items[i];
+        if (!port_is_allowed(server, &mapping->record))
+            continue;
+        gathering.items[i] = gathering.items[n_keeping];
+        gathering.items[n_keeping++] = mapping;
+    }
     for (size_t i = 0; r == 0 && i < gathering.n_items; i++)
         r = move_mapping(server, gathering.items[i], &address, now_ns);
     free(gathering.items);
@@ -396,9 +419,38 @@ static void do_due(struct server *server, uint64_t now_ns)
     }
 }
 
+/*
+ * An Epoch of its own is remembered for one lifetime longer than its subscriber has anything: whoever asks after that holds nothing
+ * that the common Epoch could deny.
+ */
+static bool epoch_is_over(const struct server *server, const struct subscriber *subscriber,
+                          uint64_t now_ns)
+{
+    return subscriber->n_live == 0 && subscriber->n_held == 0 &&
+           subscriber->last_change_tick <= server->committed_number &&
+           now_ns - subscriber->epoch_zero_ns > server->settings.lifetime_max_s * NS_PER_S;
+}
+
+static void forget_epochs(struct server *server, uint64_t now_ns)
+{
+    struct list_link *link = server->own_epochs.next;
+    while (link != &server->own_epochs && tick_has_room(server)) {
+        struct subscriber *subscriber = CONTAINER_OF(link, struct subscriber, of_own_epochs);
+        link = link->next;
+        if (epoch_is_over(server, subscriber, now_ns) &&
+            tick_forget_subscriber_epoch(server, subscriber) < 0)
+            return;
+    }
+}
+
+/* [R-6887-15-5] [R-6887-15-6] [R-6886-3.4-1] */
 void server_advance(struct server *server, uint64_t now_ns)
 {
     if (now_ns >= server->retry_not_before_ns)
         do_due(server, now_ns);
+    if (now_ns >= server->forget_not_before_ns) {
+        forget_epochs(server, now_ns);
+        server->forget_not_before_ns = now_ns + FORGET_INTERVAL_NS;
+    }
     tell_advance(server, now_ns);
 }

@@ -8,6 +8,10 @@
 /*
  * RFC 6887 s15.1. Deleting what is not there succeeds, so that a repeated delete does; static and outbound mappings are not MAP's to delete.
  */
+/*
+ * [R-6887-15-8] [R-6887-15.1-1] [R-6887-15.1-2] [R-6887-15.1-3] [R-6887-15.1-5]
+ * [R-6887-15.1-7] [R-6887-15.1-8] [R-6887-15.1-10] [R-6887-15.1-12]
+ */
 static void delete_mapping(const struct operation *operation)
 {
     if (!operation->existing) {
@@ -29,6 +33,7 @@ static void delete_mapping(const struct operation *operation)
 }
 
 /* RFC 6887 s11.3: told to whoever asks, whatever the nonce; nothing is remembered of the request. */
+/* [R-6887-11.3-8] [R-6887-11.3-12] [R-6887-11.3-13] */
 static void answer_static(const struct operation *operation)
 {
     const struct server *server = operation->server;
@@ -42,6 +47,10 @@ static void answer_static(const struct operation *operation)
         operation_answer(operation, record, PCP_LIFETIME_INFINITE, operation->pending);
 }
 
+/*
+ * [R-6887-7.3-5] [R-6887-7.4-3] [R-6887-7.4-5] [R-6887-11.3-11] [R-6887-11.3-14]
+ * [R-6887-11.3-15]
+ */
 static void renew_mapping(const struct operation *operation)
 {
     struct server *server = operation->server;
@@ -77,6 +86,7 @@ static void renew_mapping(const struct operation *operation)
 /*
  * Its own external endpoint, held back since the mapping ended: what it gets unless it suggests another one that is there to be had.
  */
+/* [R-6887-15-12] */
 static struct mapping *find_held(const struct operation *operation, const struct claim *claim)
 {
     struct mapping_table *table = &operation->server->table;
@@ -99,6 +109,7 @@ static struct mapping *find_held(const struct operation *operation, const struct
 }
 
 /* The external endpoint of another mapping of the same internal endpoint (RFC 6887 s11.3), of the held one, or a new one. */
+/* [R-6887-11.3-16] [R-6887-11.3-24] */
 static enum pcp_result find_external(const struct operation *operation, const struct claim *claim,
                                      const struct mapping *held, struct endpoint *ret_external)
 {
@@ -114,6 +125,7 @@ static enum pcp_result find_external(const struct operation *operation, const st
     return PCP_RESULT_SUCCESS;
 }
 
+/* [R-6887-7.3-5] [R-6887-11.3-21] */
 static void create_mapping(const struct operation *operation)
 {
     struct server *server = operation->server;
@@ -153,15 +165,17 @@ static void create_mapping(const struct operation *operation)
  * Ports can be mapped one by one where the protocol has them where the data path looks; a protocol as a whole, and all protocols, where nothing is
  * shared: on IPv6, and on an external IPv4 address that the configuration gives away.
  */
+/* [R-6887-11.3-3] [R-6887-11.3-4] [R-6887-11.3-5] */
 static bool protocol_is_supported(const struct operation *operation)
 {
     uint8_t protocol = operation->key.protocol;
     if (operation->key.internal_port != 0)
-        return external_protocol_has_ports(protocol);
+        return claim_has_ports(operation->server, protocol);
     return !ip_address_is_ipv4(&operation->internal_address) ||
            operation->server->settings.whole_ports;
 }
 
+/* [R-6887-11.3-1] */
 void map_receive(struct server *server, uint64_t now_ns, const struct datagram *datagram,
                  const struct pcp_request *request)
 {

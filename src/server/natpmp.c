@@ -34,6 +34,7 @@ static uint8_t counted_as(uint16_t result)
     }
 }
 
+/* [R-6886-3.2-3] */
 static void send_response(const struct natpmp *natpmp, struct natpmp_response *response, bool held)
 {
     uint8_t octets[NATPMP_RESPONSE_SIZE_MAX];
@@ -44,6 +45,7 @@ static void send_response(const struct natpmp *natpmp, struct natpmp_response *r
                   held);
 }
 
+/* [R-6886-3.4-5] [R-6886-3.5-4] */
 static void refuse(const struct natpmp *natpmp, enum natpmp_result result)
 {
     struct natpmp_response response = {
@@ -70,6 +72,7 @@ static void answer_mapped(const struct natpmp *natpmp, const struct mapping_reco
     send_response(natpmp, &response, held);
 }
 
+/* [R-6886-3.4-3] */
 static void answer_deleted(const struct natpmp *natpmp, bool held)
 {
     struct natpmp_response response = {
@@ -86,11 +89,13 @@ static enum natpmp_result result_of(enum pcp_result result)
     return NATPMP_RESULT_OUT_OF_RESOURCES;
 }
 
+/* [R-6886-3.3-3] */
 static uint8_t protocol_of(const struct natpmp *natpmp)
 {
     return natpmp->request->opcode == NATPMP_OPCODE_MAP_TCP ? IPPROTO_TCP : IPPROTO_UDP;
 }
 
+/* [R-6886-3.4-6] */
 static bool is_ours_to_end(const struct mapping_record *record)
 {
     return record->kind == MAPPING_KIND_MAP && !record->has_nonce;
@@ -107,6 +112,7 @@ static struct mapping *find_mapping(const struct natpmp *natpmp, uint16_t intern
     return mapping_table_find(&natpmp->server->table, &key);
 }
 
+/* [R-6886-3.4-2] [R-6886-3.4-4] */
 static void delete_one(const struct natpmp *natpmp)
 {
     struct mapping *mapping = find_mapping(natpmp, natpmp->request->internal_port);
@@ -119,6 +125,7 @@ static void delete_one(const struct natpmp *natpmp)
 }
 
 /* RFC 6886 s3.4: port 0 ends all of the client's mappings of the protocol; what cannot be ended makes an error, the rest ends. */
+/* [R-6886-3.4-8] [R-6886-3.4-9] [R-6886-3.4-10] */
 static void delete_all(const struct natpmp *natpmp)
 {
     struct server *server = natpmp->server;
@@ -157,6 +164,7 @@ static void put(const struct natpmp *natpmp, struct mapping *before,
 }
 
 /* Not more than asked for (RFC 6886 s3.3), nor than configured. */
+/* [R-6886-3.3-10] */
 static uint64_t expiry_ns(const struct natpmp *natpmp)
 {
     uint32_t lifetime_s = natpmp->request->lifetime_s;
@@ -192,6 +200,7 @@ static void renew(const struct natpmp *natpmp, struct mapping *mapping)
         put(natpmp, mapping, &record);
 }
 
+/* [R-6886-3.3-4] [R-6886-3.3-7] [R-6886-3.3-8] */
 static void create(const struct natpmp *natpmp)
 {
     struct server *server = natpmp->server;
@@ -260,6 +269,7 @@ static void receive_map(const struct natpmp *natpmp)
         create(natpmp);
 }
 
+/* [R-6886-3.2-1] [R-6886-3.2-2] */
 static void receive_address(const struct natpmp *natpmp)
 {
     const struct ip_address *address = external_space_first_active(&natpmp->server->table.external);
@@ -272,6 +282,7 @@ static void receive_address(const struct natpmp *natpmp)
 }
 
 /* RFC 6886 s3.5: the whole request goes back, marked as a response with result 5. */
+/* [R-6886-3.5-3] */
 static void refuse_opcode(struct server *server, uint64_t now_ns, const struct datagram *datagram)
 {
     uint8_t octets[PCP_SIZE_MAX] = {0};

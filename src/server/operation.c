@@ -88,6 +88,7 @@ void operation_refuse(const struct operation *operation, enum pcp_result result)
                  error_lifetime_s(result), operation->pending);
 }
 
+/* [R-6887-11.3-7] [R-6887-12.3-3] */
 void operation_refuse_nonce(const struct operation *operation)
 {
     answer_error(operation->server, operation->now_ns, operation->datagram,
@@ -109,6 +110,7 @@ static void answer(const struct operation *operation, const struct endpoint *ext
     answer_success(operation->server, operation->now_ns, operation->datagram, &response, held);
 }
 
+/* [R-6887-7.3-14] [R-6887-11.3-2] [R-6887-12.3-8] */
 void operation_answer(const struct operation *operation, const struct mapping_record *record,
                       uint32_t lifetime_s, bool held)
 {
@@ -116,11 +118,13 @@ void operation_answer(const struct operation *operation, const struct mapping_re
     answer(operation, &external, lifetime_s, held);
 }
 
+/* [R-6887-15.1-6] [R-6887-15.1-9] */
 void operation_answer_deleted(const struct operation *operation, bool held)
 {
     answer(operation, &operation->request->mapping.external, 0, held);
 }
 
+/* [R-6887-11.3-7] */
 bool operation_is_authorized(const struct operation *operation)
 {
     const struct mapping_record *record = &operation->existing->record;
@@ -175,6 +179,7 @@ void operation_fill(const struct operation *operation, struct mapping_record *re
     memcpy(record->nonce, operation->request->mapping.nonce, MAPPING_NONCE_SIZE);
 }
 
+/* [R-6887-8-2] */
 bool operation_is_repetition(const struct operation *operation, const struct mapping_record *wanted,
                              uint32_t lifetime_s)
 {

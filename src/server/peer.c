@@ -11,6 +11,7 @@
 #include "server/operation.h"
 
 /* What the device would not let out either (RFC 6887 s12.3). */
+/* [R-6887-12.3-2] */
 static bool remote_is_valid(const struct operation *operation)
 {
     const struct ip_address *remote = &operation->request->mapping.remote.address;
@@ -22,6 +23,7 @@ static bool remote_is_valid(const struct operation *operation)
 }
 
 /* Where a flow that exists without us appears outside, on an address of ours. */
+/* [R-6887-12.3-5] */
 static bool find_flow(const struct operation *operation, struct endpoint *ret_external)
 {
     struct server_flow_source *flows = operation->server->settings.flows;
@@ -86,6 +88,7 @@ static enum pcp_result find_external(const struct operation *operation, const st
     return PCP_RESULT_SUCCESS;
 }
 
+/* [R-6887-12.3-6] [R-6887-12.3-7] */
 static void create_mapping(const struct operation *operation)
 {
     struct server *server = operation->server;
@@ -120,6 +123,7 @@ static void create_mapping(const struct operation *operation)
 }
 
 /* RFC 6887 s15: the lifetime of an outbound mapping is never reduced by a request. */
+/* [R-6887-15-16] */
 static void renew_mapping(const struct operation *operation)
 {
     const struct mapping_record *existing = &operation->existing->record;
@@ -142,6 +146,7 @@ static void renew_mapping(const struct operation *operation)
 }
 
 /* What PEER made PEER may unmake: the flow is an ordinary one again. Nothing there is no error, as for MAP. */
+/* [R-6887-12.1-9] */
 static void delete_mapping(const struct operation *operation)
 {
     if (operation->existing &&
@@ -151,6 +156,7 @@ static void delete_mapping(const struct operation *operation)
         operation_answer_deleted(operation, operation->pending || operation->existing);
 }
 
+/* [R-6887-12.3-1] [R-6887-12.3-3] */
 void peer_receive(struct server *server, uint64_t now_ns, const struct datagram *datagram,
                   const struct pcp_request *request)
 {
@@ -158,7 +164,7 @@ void peer_receive(struct server *server, uint64_t now_ns, const struct datagram 
     enum pcp_result result = operation_begin(&operation, server, now_ns, datagram, request);
     if (result == PCP_RESULT_SUCCESS && !remote_is_valid(&operation))
         result = PCP_RESULT_MALFORMED_REQUEST;
-    if (result == PCP_RESULT_SUCCESS && !external_protocol_has_ports(operation.key.protocol))
+    if (result == PCP_RESULT_SUCCESS && !claim_has_ports(server, operation.key.protocol))
         result = PCP_RESULT_UNSUPP_PROTOCOL;
 
     if (result != PCP_RESULT_SUCCESS)

@@ -38,6 +38,7 @@ static struct ip_address counted_source(const struct ip_address *source)
                : ip_address_mask(source, 64);
 }
 
+/* [R-6887-8.2-11] */
 bool rate_limit_permits(struct rate_limit *limit, uint64_t now_ns, const struct ip_address *source,
                         uint32_t rate_per_s, uint32_t burst)
 {

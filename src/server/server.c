@@ -12,6 +12,7 @@
 #include "base/time.h"
 #include "server/internal.h"
 
+/* [R-6887-12-1] [R-6887-13.1-5] [R-6887-13.2-1] */
 void server_take_settings(struct server *server, const struct server_settings *settings)
 {
     server->settings = *settings;
@@ -128,6 +129,7 @@ static void drop_stale_epochs(struct server *server)
             continue;
         subscriber->epoch_zero_ns = 0;
         list_remove(&subscriber->of_own_epochs);
+        server->n_own_epochs--;
         mapping_table_unref_subscriber(&server->table, subscriber);
     }
 }
@@ -142,6 +144,7 @@ void server_start(struct server *server, uint64_t epoch_zero_ns, uint64_t next_i
     drop_stale_epochs(server);
 }
 
+/* [R-6887-8.5-2] [R-6886-3.6-1] [R-6886-3.7-1] */
 void server_reset_epoch(struct server *server, uint64_t now_ns)
 {
     server->epoch_zero_ns = now_ns;
@@ -150,6 +153,7 @@ void server_reset_epoch(struct server *server, uint64_t now_ns)
     tell_all(server, now_ns);
 }
 
+/* [R-6887-14.1.3-3] */
 void server_announce(struct server *server, uint64_t now_ns)
 {
     tell_all(server, now_ns);
@@ -160,6 +164,7 @@ void server_stamp_clock(struct server *server)
     server->deciding->stamp = true;
 }
 
+/* [R-6887-14.1.1-1] [R-6887-14.1.1-2] [R-6887-14.1.2-2] */
 static void receive_announce(struct server *server, uint64_t now_ns,
                              const struct datagram *datagram)
 {
@@ -167,6 +172,7 @@ static void receive_announce(struct server *server, uint64_t now_ns,
     answer_success(server, now_ns, datagram, &response, false);
 }
 
+/* [R-6887-13.1-1] [R-6887-13.1-4] [R-6887-13.1-6] [R-6887-18.1-3] */
 static bool may_name_others(const struct server *server, const struct ip_address *source)
 {
     for (size_t i = 0; i < server->settings.n_third_parties; i++)
@@ -201,6 +207,7 @@ static void receive_pcp(struct server *server, uint64_t now_ns, const struct dat
         receive_announce(server, now_ns, datagram);
 }
 
+/* [R-6887-8.2-11] [R-6887-A-3] [R-6886-5-1] */
 void server_receive(struct server *server, uint64_t now_ns, const struct datagram *datagram)
 {
     server->counters.n_requests++;
@@ -218,6 +225,7 @@ void server_receive(struct server *server, uint64_t now_ns, const struct datagra
     }
 }
 
+/* [R-6887-8.5-4] */
 uint64_t epoch_zero_of(const struct server *server, const struct ip_address *client)
 {
     const struct subscriber *subscriber = mapping_table_find_subscriber(&server->table, client);
@@ -226,6 +234,7 @@ uint64_t epoch_zero_of(const struct server *server, const struct ip_address *cli
     return server->epoch_zero_ns;
 }
 
+/* [R-6887-8.5-1] */
 uint32_t epoch_since(uint64_t epoch_zero_ns, uint64_t now_ns)
 {
     return now_ns > epoch_zero_ns ? (uint32_t) ((now_ns - epoch_zero_ns) / NS_PER_S) : 0;
@@ -239,11 +248,7 @@ uint32_t server_epoch_s(const struct server *server, uint64_t now_ns,
 
 size_t server_n_own_epochs(const struct server *server)
 {
-    size_t n = 0;
-    for (const struct list_link *link = server->own_epochs.next; link != &server->own_epochs;
-         link = link->next)
-        n++;
-    return n;
+    return server->n_own_epochs;
 }
 
 uint64_t server_epoch_zero_ns(const struct server *server)

@@ -79,6 +79,7 @@ struct server_settings {
     bool prefer_failure;
     bool peer;   /* offer PEER */
     bool natpmp; /* answer NAT-PMP (RFC 6886) */
+    bool dccp;   /* the data path follows DCCP, as Linux did until 6.15 */
     bool
         whole_ports; /* offer mappings of all ports of a protocol, and of all protocols, on IPv4 too */
     /* Who may make mappings for whom with THIRD_PARTY (RFC 6887 s13.1). */
@@ -148,8 +149,9 @@ void server_advance(struct server *server, uint64_t now_ns);
 uint64_t server_next_deadline_ns(const struct server *server);
 
 /*
- * The external addresses from now on. Mappings on an address that is gone move to one that is there, with their port when it is free; their
- * subscribers' Epochs restart (RFC 6887 s8.5). With no address at all everything stays as it is and requests are answered NETWORK_FAILURE.
+ * The external addresses from now on, the first of them being the one that static mappings without an address are on and that NAT-PMP tells.
+ * Mappings on an address that is gone move to one that is there, with their port when it is free; their subscribers' Epochs restart (RFC 6887
+ * s8.5). With no address at all everything stays as it is and requests are answered NETWORK_FAILURE.
  * 0; -ENOSPC (too many addresses) with nothing changed; -ENOMEM: what could not be moved yet, as what a failed commit put back, is moved by
  * server_advance().
  */
@@ -158,8 +160,9 @@ MUST_CHECK int server_set_external_addresses(struct server *server, uint64_t now
                                              size_t n_addresses);
 /*
  * Other settings from now on. Mappings they do not permit any more end, and their subscribers' Epochs restart; static mappings become those of the
- * settings. 0; -EADDRINUSE when a static mapping cannot have its external endpoint, or -ENOMEM: then the change is carried out in part, and the
- * reset Epoch says so.
+ * settings. When other prefixes are one subscriber and any has an Epoch of its own, everybody's Epoch restarts.
+ * 0; -EADDRINUSE when a static mapping cannot have its external endpoint because another static one has it, with everything else carried out;
+ * -ENOMEM: what is left over is carried out by server_advance().
  */
 MUST_CHECK int server_set_settings(struct server *server, uint64_t now_ns,
                                    const struct server_settings *settings);

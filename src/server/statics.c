@@ -1,7 +1,8 @@
 /*
  * Static mappings: what the configuration maps (RFC 6887 s2.2). They are in the table and in the kernel like any other, but
  * have no nonce, no end, and no place in the store: the configuration is their store. Where a client's mapping is in the
- * way, the client's ends and it is told.
+ * way, the client's ends and it is told. When one goes, so is its own host, but not over a restart: nobody remembers where
+ * it was.
  */
 
 #include <errno.h>

@@ -71,6 +71,7 @@ static void begin_announcements(struct server *server, uint64_t now_ns, bool tel
     };
 }
 
+/* [R-6887-14-1] [R-6887-14-2] [R-6887-14.1.3-3] [R-6886-3.7-1] */
 void tell_all(struct server *server, uint64_t now_ns)
 {
     begin_announcements(server, now_ns, list_is_empty(&server->own_epochs), server->epoch_zero_ns);
@@ -187,6 +188,7 @@ static void tell_of_mapping(struct server *server, uint64_t now_ns, enum notice_
         give_notice(server, now_ns, &wanted);
 }
 
+/* [R-6887-14-1] [R-6887-14-2] */
 void tell_update(struct server *server, uint64_t now_ns, const struct mapping_record *record)
 {
     tell_of_mapping(server, now_ns, NOTICE_UPDATE, record);
@@ -197,6 +199,7 @@ void tell_lost(struct server *server, uint64_t now_ns, const struct mapping_reco
     tell_of_mapping(server, now_ns, NOTICE_LOSS, record);
 }
 
+/* [R-6887-14.2-8] */
 void tell_cancel(struct server *server, uint64_t id)
 {
     if (hash_index_count(&server->notices) == 0)
@@ -215,6 +218,7 @@ static void send_unsolicited(struct server *server, const struct endpoint *clien
     answer_octets(server, &datagram, octets, size, result, false);
 }
 
+/* [R-6887-14.1.3-1] */
 static void send_announcement(struct server *server, uint64_t now_ns, const struct notice *notice)
 {
     uint8_t octets[PCP_SIZE_MAX];
@@ -249,6 +253,7 @@ static void send_address(struct server *server, uint64_t now_ns, const struct no
         send_unsolicited(server, &notice->client, octets, size, PCP_RESULT_SUCCESS);
 }
 
+/* [R-6887-14.2-3] [R-6887-14.2-5] [R-6887-14.2-9] */
 static void add_options(struct pcp_response *response, const struct mapping_record *record)
 {
     if (record->third_party)
@@ -263,6 +268,7 @@ static void add_options(struct pcp_response *response, const struct mapping_reco
     }
 }
 
+/* [R-6887-14.2-6] */
 static void fill_update(const struct server *server, uint64_t now_ns,
                         const struct mapping_record *record, struct pcp_response *ret_response)
 {
@@ -301,6 +307,7 @@ static const struct mapping_record *find_subject(const struct server *server,
  * RFC 6887 s14.2: a MAP or PEER response as if the client had just renewed; for a PREFER_FAILURE mapping that could not be moved with its port the
  * error CANNOT_PROVIDE_EXTERNAL. False: there is nothing to tell any more.
  */
+/* [R-6887-14.2-2] [R-6887-14.2-4] [R-6887-14.2-10] */
 static bool send_update(struct server *server, uint64_t now_ns, const struct notice *notice)
 {
     const struct mapping_record *record = find_subject(server, notice);
@@ -335,6 +342,7 @@ static bool send_notice(struct server *server, uint64_t now_ns, const struct not
     return false;
 }
 
+/* [R-6887-14.2-6] [R-6887-14.2-7] */
 static void serve_notice(struct server *server, uint64_t now_ns, struct notice *notice)
 {
     if (!send_notice(server, now_ns, notice) || --notice->n_left == 0) {
@@ -353,6 +361,7 @@ static bool may_be_told(const struct server *server, const struct notice *notice
            (!server->in_flight && !tick_has_changes(server->deciding));
 }
 
+/* [R-6887-14.1.3-4] [R-6886-3.2.1-2] */
 void tell_advance(struct server *server, uint64_t now_ns)
 {
     struct announcer *announcer = &server->announcer;
@@ -385,6 +394,7 @@ uint64_t tell_next_ns(const struct server *server)
 }
 
 /* [R-6887-14.1.3-3] [R-6886-3.2.1-1] [R-6886-3.2.1-3] */
+/* [R-6887-14.1.3-1] */
 bool server_take_announcement(struct server *server, uint64_t now_ns,
                               struct server_announcement *ret_announcement)
 {

@@ -247,37 +247,67 @@ struct subscriber *set_own_epoch(struct server *server, const struct ip_address 
     struct subscriber *subscriber = mapping_table_ref_subscriber(&server->table, address);
     if (!subscriber)
         return NULL;
-    if (list_is_empty(&subscriber->of_own_epochs))
+    if (list_is_empty(&subscriber->of_own_epochs)) {
         list_append(&server->own_epochs, &subscriber->of_own_epochs);
-    else
+        server->n_own_epochs++;
+    } else
         mapping_table_unref_subscriber(&server->table, subscriber);
     if (epoch_zero_ns > subscriber->epoch_zero_ns)
         subscriber->epoch_zero_ns = epoch_zero_ns;
     return subscriber;
 }
 
-int tick_reset_subscriber_epoch(struct server *server, const struct ip_address *address,
-                                uint64_t now_ns)
+static int append_epoch(struct tick *tick, const struct store_epoch *epoch)
 {
-    struct tick *tick = server->deciding;
-    struct subscriber *known = mapping_table_find_subscriber(&server->table, address);
-    if (known)
-        known->last_change_tick = server->tick_number;
-    if (epoch_zero_of(server, address) == now_ns)
-        return 0; /* with an earlier change of this moment, or everybody's */
     struct store_epoch *epochs =
         grow(tick->epochs, &tick->n_epochs_allocated, tick->n_epochs + 1, sizeof(*epochs));
     if (!epochs)
         return -ENOMEM;
     tick->epochs = epochs;
-    struct subscriber *subscriber = set_own_epoch(server, address, now_ns);
-    if (!subscriber)
-        return -ENOMEM;
-    subscriber->last_change_tick = server->tick_number;
-    epochs[tick->n_epochs++] = (struct store_epoch){
+    epochs[tick->n_epochs++] = *epoch;
+    return 0;
+}
+
+int tick_forget_subscriber_epoch(struct server *server, struct subscriber *subscriber)
+{
+    struct store_epoch removal = {
+        .subscriber = mapping_table_subscriber_prefix(&server->table, &subscriber->address)};
+    int r = append_epoch(server->deciding, &removal);
+    if (r < 0)
+        return r;
+    subscriber->epoch_zero_ns = 0;
+    list_remove(&subscriber->of_own_epochs);
+    server->n_own_epochs--;
+    mapping_table_unref_subscriber(&server->table, subscriber);
+    return 0;
+}
+
+int tick_reset_subscriber_epoch(struct server *server, const struct ip_address *address,
+                                uint64_t now_ns)
+{
+    struct subscriber *known = mapping_table_find_subscriber(&server->table, address);
+    if (known)
+        known->last_change_tick = server->tick_number;
+    if (epoch_zero_of(server, address) == now_ns)
+        return 0; /* with an earlier change of this moment, or everybody's */
+    /* More of them than there can be mappings: one for all. */
+    if (server->n_own_epochs >= server->settings.mappings_total) {
+        server_reset_epoch(server, now_ns);
+        return 0;
+    }
+    struct store_epoch epoch = {
         .subscriber = mapping_table_subscriber_prefix(&server->table, address),
         .epoch_zero_ns = now_ns,
     };
+    int r = append_epoch(server->deciding, &epoch);
+    if (r < 0)
+        return r;
+    struct subscriber *subscriber = set_own_epoch(server, address, now_ns);
+    if (!subscriber) {
+        server->deciding->n_epochs--;
+        return -ENOMEM;
+    }
+    subscriber->last_change_tick = server->tick_number;
     return 0;
 }
 
@@ -455,6 +485,7 @@ static void fail_replies(struct server *server, uint64_t now_ns, struct reply_ba
     release_replies(server, now_ns, batch);
 }
 
+/* [R-6887-7.4-4] */
 static enum pcp_result result_of(enum server_outcome outcome)
 {
     return outcome == SERVER_OUTCOME_KERNEL_FAILED ? PCP_RESULT_NETWORK_FAILURE
@@ -491,6 +522,7 @@ static void carry_epochs(struct tick *later, const struct tick *failed)
     later->n_epochs += failed->n_epochs;
 }
 
+/* [R-6887-7.3-5] */
 static void fail_tick(struct server *server, uint64_t now_ns, enum server_outcome outcome)
 {
     bool whole = take_back_tick(server, server->deciding);

@@ -48,6 +48,7 @@ const char *natpmp_result_name(uint16_t result)
     return result < N_ELEMENTS(names) ? names[result] : "UNKNOWN";
 }
 
+/* [R-6886-3.3-1] [R-6886-3.5-2] */
 enum natpmp_verdict natpmp_request_decode(const void *data, size_t size_bytes,
                                           struct natpmp_request *ret_request,
                                           enum natpmp_result *ret_result)
@@ -96,6 +97,7 @@ int natpmp_request_encode(const struct natpmp_request *request, void *ret_data, 
     return writer_failed(&writer) ? -ENOSPC : (int) writer_position(&writer);
 }
 
+/* [R-6886-3.3-2] */
 int natpmp_response_encode(const struct natpmp_response *response, void *ret_data,
                            size_t size_bytes)
 {

@@ -31,6 +31,7 @@ const struct pcp_option_descriptor *pcp_option_find(uint8_t code)
     return NULL;
 }
 
+/* [R-6887-7.3-1] [R-6887-7.3-3] */
 struct pcp_option_frame pcp_option_read_frame(struct reader *reader)
 {
     struct pcp_option_frame frame;
@@ -43,6 +44,7 @@ struct pcp_option_frame pcp_option_read_frame(struct reader *reader)
     return frame;
 }
 
+/* [R-6887-7.3-2] [R-6887-7.3-3] */
 void pcp_option_write(const struct pcp_option *option, struct writer *writer)
 {
     const struct pcp_option_descriptor *descriptor = pcp_option_find(option->code);

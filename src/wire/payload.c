@@ -22,6 +22,7 @@ int pcp_payload_size(uint8_t opcode)
     }
 }
 
+/* [R-6887-11.1-1] [R-6887-12.1-2] */
 void pcp_payload_read(struct reader *reader, uint8_t opcode, struct pcp_mapping_fields *ret_fields)
 {
     memset(ret_fields, 0, sizeof(*ret_fields));
@@ -42,6 +43,7 @@ void pcp_payload_read(struct reader *reader, uint8_t opcode, struct pcp_mapping_
     reader_bytes(reader, ret_fields->remote.address.octets, 16);
 }
 
+/* [R-6887-11.1-2] [R-6887-12.1-3] */
 static void write_fields(struct writer *writer, uint8_t opcode,
                          const struct pcp_mapping_fields *fields)
 {

@@ -47,6 +47,7 @@ const char *pcp_option_name(uint8_t code)
     return descriptor ? descriptor->name : "UNKNOWN";
 }
 
+/* [R-6887-7.4-2] */
 bool pcp_result_is_long(enum pcp_result result)
 {
     switch (result) {

@@ -16,6 +16,7 @@
 /* Version and opcode: all that is read before the version is known. */
 #define PREAMBLE_SIZE 2
 
+/* [R-6887-8.2-4] */
 static bool offers_opcode(const struct pcp_capabilities *capabilities, uint8_t opcode)
 {
     switch (opcode) {
@@ -44,6 +45,7 @@ static bool offers_option(const struct pcp_capabilities *capabilities, uint8_t c
     }
 }
 
+/* [R-6887-13-1] */
 static bool is_valid_in(const struct pcp_option_descriptor *descriptor, uint8_t opcode)
 {
     switch (opcode) {
@@ -59,6 +61,7 @@ static bool is_valid_in(const struct pcp_option_descriptor *descriptor, uint8_t 
 }
 
 /* RFC 6887 s8.2: every header and every length inside the message, before any option is looked at. */
+/* [R-6887-7.3-10] */
 static bool is_option_structure_sound(struct reader reader)
 {
     while (reader_remaining(&reader) > 0)
@@ -76,6 +79,7 @@ static bool holds_option(const struct pcp_request *request, uint8_t code)
 }
 
 /* The rules of single options that need the request: RFC 6887 s13.1, s13.2, s13.3. */
+/* [R-6887-11.3-9] [R-6887-13.1-2] [R-6887-13.2-3] [R-6887-13.3-7] */
 static enum pcp_result check_option(const struct pcp_request *request,
                                     const struct pcp_option *option,
                                     const struct ip_address *source)
@@ -97,6 +101,7 @@ static enum pcp_result check_option(const struct pcp_request *request,
 }
 
 /* One known option: whether it may stand here, its data, and what it demands of the request. */
+/* [R-6887-7.3-7] [R-6887-7.3-8] [R-6887-7.3-12] */
 static enum pcp_result read_known_option(struct pcp_option_frame *frame,
                                          const struct pcp_option_descriptor *descriptor,
                                          const struct ip_address *source,
@@ -122,6 +127,7 @@ static enum pcp_result read_known_option(struct pcp_option_frame *frame,
     return result;
 }
 
+/* [R-6887-7.3-11] [R-6887-7.3-13] [R-6887-7.3-14] [R-6887-12.1-5] [R-6887-13.1-3] */
 static enum pcp_result read_option(struct pcp_option_frame *frame,
                                    const struct pcp_capabilities *capabilities,
                                    const struct ip_address *source, struct pcp_request *request)
@@ -136,6 +142,7 @@ static enum pcp_result read_option(struct pcp_option_frame *frame,
     return frame->code < PCP_OPTION_FIRST_OPTIONAL ? PCP_RESULT_UNSUPP_OPTION : PCP_RESULT_SUCCESS;
 }
 
+/* [R-6887-7.3-4] [R-6887-14.1.1-5] */
 static enum pcp_result read_options(struct reader *reader,
                                     const struct pcp_capabilities *capabilities,
                                     const struct ip_address *source, struct pcp_request *request)
@@ -153,6 +160,7 @@ static enum pcp_result read_options(struct reader *reader,
 }
 
 /* RFC 6887 s11.3: protocol 0 takes no port. s12.1: PEER names a protocol and both ports. */
+/* [R-6887-11.1-3] [R-6887-11.3-6] [R-6887-12.1-1] [R-6887-15.1-4] */
 static bool are_fields_valid(uint8_t opcode, const struct pcp_mapping_fields *fields)
 {
     switch (opcode) {
@@ -166,6 +174,7 @@ static bool are_fields_valid(uint8_t opcode, const struct pcp_mapping_fields *fi
 }
 
 /* Header and everything behind it, of a message that is one of ours and holds a whole header. */
+/* [R-6887-7.1-1] [R-6887-7.4-1] [R-6887-8.2-12] [R-6887-8.2-13] [R-6887-14.1.1-3] */
 static enum pcp_result read_request(struct reader reader,
                                     const struct pcp_capabilities *capabilities,
                                     const struct ip_address *source, struct pcp_request *request)
@@ -194,6 +203,10 @@ static enum pcp_result read_request(struct reader reader,
                                                                 : PCP_RESULT_MALFORMED_REQUEST;
 }
 
+/*
+ * [R-6887-8.2-1] [R-6887-8.2-7] [R-6887-8.2-8] [R-6887-8.2-9] [R-6887-8.2-10]
+ * [R-6887-14.1.1-4] [R-6887-A-1] [R-6886-1.1-1]
+ */
 enum pcp_verdict pcp_request_decode(const void *data, size_t size_bytes,
                                     const struct ip_address *source,
                                     const struct pcp_capabilities *capabilities,

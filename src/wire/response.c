@@ -18,6 +18,7 @@
 #define RESERVED_OFFSET 12
 #define RESERVED_SIZE 12
 
+/* [R-6887-7.2-1] [R-6887-7.2-2] [R-6887-7.2-3] [R-6887-7.2-4] [R-6887-9-1] */
 static void write_header(struct writer *writer, uint8_t opcode, uint8_t result, uint32_t lifetime_s,
                          uint32_t epoch_s)
 {
@@ -29,6 +30,7 @@ static void write_header(struct writer *writer, uint8_t opcode, uint8_t result, 
     writer_u32(writer, epoch_s);
 }
 
+/* [R-6887-7-1] [R-6887-7.2-6] [R-6887-8.2-6] */
 int pcp_response_encode(const struct pcp_response *response, void *ret_data, size_t size_bytes)
 {
     if (pcp_payload_size(response->opcode) < 0)
@@ -45,12 +47,14 @@ int pcp_response_encode(const struct pcp_response *response, void *ret_data, siz
 }
 
 /* Whether `result` says that the request could not be parsed. */
+/* [R-6887-7.2-6] [R-6887-7.2-7] */
 static bool is_parse_error(enum pcp_result result)
 {
     return result == PCP_RESULT_UNSUPP_VERSION || result == PCP_RESULT_MALFORMED_REQUEST ||
            result == PCP_RESULT_UNSUPP_OPCODE || result == PCP_RESULT_MALFORMED_OPTION;
 }
 
+/* [R-6887-7-1] [R-6887-7.3-6] [R-6887-8.2-5] */
 int pcp_response_encode_error(const void *request, size_t request_size_bytes,
                               enum pcp_result result, uint32_t lifetime_s, uint32_t epoch_s,
                               void *ret_data, size_t size_bytes)

@@ -23,6 +23,7 @@ def assert_epoch_went_on(before, after):
     assert pcp.epoch_is_valid(before.epoch, before.received, after.epoch, after.received)
 
 
+# [R-6887-15-5]
 def test_transfer_runs_over_kill_and_restart(new_lab):
     lab = new_lab(lifetime_min=120)
     client, nonce = lab.host.client(), new_nonce()
@@ -187,6 +188,7 @@ def test_remove_rules_takes_everything_of_ours_out_of_the_kernel(new_lab):
     assert list(lab.kernel_mappings()) == [("UDP", f"{EXTERNAL}:7000")]
 
 
+# [R-6887-15-5]
 def test_renewal_delete_and_retransmission_after_a_kill(new_lab):
     lab = new_lab()
     client = lab.host.client()

@@ -35,6 +35,7 @@ def test_first_start_begins_at_zero(new_lab):
     assert (epoch["state"], epoch["reason"]) == ("reset", "new-state")
 
 
+# [R-6887-8.5-1]
 def test_epoch_goes_on_over_stops_and_kills(new_lab):
     """Also without a single mapping: nothing was lost."""
     lab = new_lab()
@@ -73,6 +74,7 @@ def test_lost_state_directory_gives_epoch_zero(new_lab):
     assert lab.assert_kernel_equals_list() == {}
 
 
+# [R-6887-8.5-2]
 def test_volatile_mode_starts_from_zero_each_time(new_lab):
     lab = new_lab()
     client = lab.host.client()

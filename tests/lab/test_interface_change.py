@@ -36,6 +36,7 @@ def wait_until_reachable(lab, address=EXTERNAL):
     wait_for(lambda: fresh_flow(lab, address).passes(0.3), what="traffic through the mapping")
 
 
+# [R-6887-7.4-3]
 def test_without_an_external_address_requests_fail_for_a_while(mapped):
     """NETWORK_FAILURE, short, for new and old; what is there stays, and lives again (s7.4).
 

@@ -279,3 +279,14 @@ def test_mapping_goes_on_over_a_kill(new_lab):
     assert lab.mapping(UDP, f"[{HOST6}]:5000")["filters"] == [
         {"remote": f"{INET6}/128", "remote_port": 0}
     ]
+
+
+# [R-6887-15.1-5]
+def test_delete_ignores_the_suggestion_whatever_its_family(lab, client6, port):
+    nonce = new_nonce()
+    for suggested in ("0.0.0.0", "::", "2001:db8::9"):
+        client6.granted(UDP, port, nonce)
+        octets = pcp.map_request(HOST6, nonce, UDP, port, 4711, suggested, lifetime=0)
+        answer = client6.exchange(octets)
+        assert answer.octets == pcp.success_octets(octets, 0, answer.epoch, suggested, 4711)
+        assert lab.mapping(UDP, f"[{HOST6}]:{port}") is None

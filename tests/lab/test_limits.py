@@ -22,6 +22,7 @@ def test_quota_refuses_and_leaves_room_after_a_delete(new_lab):
     lab.assert_kernel_equals_list()
 
 
+# [R-6887-17.2-1]
 def test_quota_counts_what_a_kill_left(new_lab):
     lab = new_lab(mappings_per_subscriber=2)
     client, nonce = lab.host.client(), new_nonce()
@@ -76,6 +77,7 @@ def test_hosts_outside_the_internal_prefixes_are_refused(new_lab):
 
 
 # [R-6887-7.3-13]
+# [R-6887-13.2-1]
 def test_prefer_failure_switched_off_is_an_unsupported_option(new_lab):
     lab = new_lab(prefer_failure=False)
     client = lab.host.client()

@@ -86,6 +86,7 @@ def test_map_without_suggestion_gets_a_port_of_the_pool(lab, client, port):
     assert 1024 <= answer.external_port <= 32767
 
 
+# [R-6887-11-4] [R-6887-11.3-17] [R-6886-3.9-1]
 def test_map_udp_echo_from_outside(lab, client, ports):
     inner_port, outer_port = ports(2)
     inner = lab.host.udp_socket(("", inner_port))
@@ -107,6 +108,7 @@ def test_map_is_for_its_protocol_only(lab, client, port):
 
 
 # [R-6887-11-5]
+# [R-6886-3.9-1]
 def test_outbound_traffic_carries_the_mapped_endpoint_udp(lab, client, ports):
     inner_port, outer_port = ports(2)
     client.granted(UDP, inner_port, external_port=outer_port)
@@ -206,6 +208,7 @@ def test_mapping_ends_with_its_lifetime(lab, client, port):
 
 
 # [R-6887-15.1-1]
+# [R-6887-15-8]
 def test_delete_ends_a_running_udp_flow_at_once(lab, client, port):
     nonce = new_nonce()
     client.granted(UDP, port, nonce, external_port=port)
@@ -223,6 +226,7 @@ def test_delete_ends_a_running_udp_flow_at_once(lab, client, port):
     lab_module.wait_for(is_ordinary, 5, "what the host goes on sending being ordinary traffic")
 
 
+# [R-6887-15-8] [R-6887-15.1-1]
 def test_delete_ends_a_running_tcp_connection_at_once(lab, client, port):
     nonce = new_nonce()
     client.granted(TCP, port, nonce, external_port=port)
@@ -259,6 +263,7 @@ def test_two_hosts_get_different_external_ports(lab, client, client2, port):
 
 
 # [R-6887-13.3-3] [R-6887-13.3-6] [R-6887-13.3-9]
+# [R-6887-11-4]
 def test_filter_lets_in_whom_it_names_and_nobody_else(lab, client, ports):
     inner_port, outer_port, remote_port = ports(3)
     lab.inet.run("ip", "address", "replace", "203.0.113.101/24", "dev", "eth0")

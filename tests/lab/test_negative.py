@@ -162,6 +162,8 @@ def test_dropped_without_an_answer(lab, client, name):
 
 # [R-6887-7.3-6] [R-6887-7.3-10] [R-6887-7.3-13] [R-6887-8.2-4] [R-6887-8.2-9] [R-6887-8.2-12]
 # [R-6887-8.2-13] [R-6887-13.3-4] [R-6887-13.3-10]
+# [R-6887-7.2-1] [R-6887-7.2-2] [R-6887-7.2-3] [R-6887-7.3-8] [R-6887-7.3-12] [R-6887-13.1-3]
+# [R-6887-13.1-4] [R-6887-14.1.1-3] [R-6886-1.1-1]
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused_octet_for_octet(lab, client, name):
     octets, result = REFUSED[name]
@@ -181,6 +183,7 @@ def test_nothing_of_all_that_left_a_trace(lab, client):
     lab.assert_kernel_equals_list()
 
 
+# [R-6887-7.3-11]
 def test_unknown_optional_option_is_ignored_and_left_out(lab, client, port):
     octets = map_octets(internal_port=port, options=pcp.option(200, b"abc"))
     answer = client.exchange(octets)
@@ -189,6 +192,7 @@ def test_unknown_optional_option_is_ignored_and_left_out(lab, client, port):
     )
 
 
+# [R-6887-7.2-3] [R-6887-14.1.1-1] [R-6887-14.1.2-2]
 def test_announce_is_answered_with_24_octets(lab, client):
     answer = client.announce()
     expected = bytes([2, 0x80, 0, 0, 0, 0, 0, 0])
@@ -217,6 +221,7 @@ def test_reserved_fields_of_a_request_are_ignored(lab, client, port):
 
 
 # [R-6887-11.3-20]
+# [R-6887-7.4-5]
 def test_wrong_suggestions_do_no_harm(lab, client, ports):
     """Loopback, multicast, foreign or broadcast: some other endpoint is given (s11.3)."""
     wrong = ["127.0.0.1", "224.0.0.1", "198.51.100.1", "255.255.255.255", "10.77.0.2"]
@@ -296,6 +301,7 @@ def test_requests_from_outside_are_not_heard(lab, client, port):
     assert not [m for m in lab.mappings() if m["internal"].startswith("203.0.113.")]
 
 
+# [R-6887-8-1]
 def test_answers_come_from_the_address_and_port_that_was_asked(lab, client):
     client.send(pcp.announce_request(client.address))
     octets, source = client.receive(5.0)

@@ -137,12 +137,14 @@ def test_fault_06_unprocessed_options_do_not_come_back_in_success(lab, client, p
 
 
 # [R-6887-8.2-6]
+# [R-6887-11.3-2]
 def test_fault_06_success_without_options_is_60_octets(lab, client, port):
     octets = request(client, port, external_port=port, options=pcp.option(200, b"x"))
     answer = client.exchange(octets)
     assert answer.octets == pcp.success_octets(octets, 3600, answer.epoch, EXTERNAL, port)
 
 
+# [R-6887-13.3-3]
 def test_fault_07_filter_keeps_others_out(lab, client, ports):
     """FILTER answered with SUCCESS must filter (s13.3)."""
     inner_port, outer_port = ports(2)
@@ -467,6 +469,7 @@ def test_fault_23_third_party_opens_no_door(new_lab):
     client.assert_error(request(client, 5001, options=option), Result.UNSUPP_OPTION, LONG)
 
 
+# [R-6887-15.1-8]
 @pytest.mark.parametrize("protocol", [0, UDP])
 def test_fault_24_wildcard_delete_touches_no_ordinary_mapping(lab, client, ports, protocol):
     """Port 0 names the mapping of all ports, not every mapping (s15.1)."""

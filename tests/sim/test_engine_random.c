@@ -362,6 +362,7 @@ static int teardown(void **state)
     return 0;
 }
 
+/* [R-6887-15.1-5] */
 static void test_random_seeds_keep_the_invariants(void **state)
 {
     (void) state;

@@ -40,6 +40,7 @@ static const struct mapping_record *record_of(const struct nft_step *step, enum 
     return side == BEFORE ? step->before : step->after;
 }
 
+/* [R-6887-15.1-11] */
 static uint64_t timeout_of(const struct mapping_record *record, uint64_t now_ns, uint32_t grace_s)
 {
     uint64_t remaining_ms;
@@ -98,6 +99,7 @@ static uint8_t *put_port(uint8_t *at, uint16_t port)
     return put_octets(at, octets, sizeof(octets));
 }
 
+/* [R-6887-11.3-21] */
 static uint8_t *put_key(uint8_t *at, const struct mapping_record *record, enum nft_family family,
                         enum nft_scope scope, const struct ip_address *address, uint16_t port)
 {
@@ -204,6 +206,7 @@ static void add_filter(struct filter_list *list, const struct mapping_filter *fi
     list->n_items = n_kept;
 }
 
+/* [R-6887-13.3-5] */
 static void collect_filters(const struct nft_step *step, enum side side,
                             struct filter_list *ret_list)
 {

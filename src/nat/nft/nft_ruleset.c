@@ -195,6 +195,7 @@ static void put_decision(struct nft_batch *batch, const char *chain, int verdict
 /*
  * Where new flows to a mapped external endpoint are turned inside. From the gateway itself as well.
  */
+/* [R-6887-11-4] */
 static void put_inbound(struct nft_batch *batch, const char *chain)
 {
     for (size_t i = 0; i < N_ELEMENTS(scopes); i++) {
@@ -212,6 +213,7 @@ static void put_inbound(struct nft_batch *batch, const char *chain)
  * A mapped host's own flows leave from its external endpoint: to the world one host is one
  * endpoint.
  */
+/* [R-6887-11-5] [R-6886-3.9-1] */
 static void put_outbound(struct nft_batch *batch, const char *chain)
 {
     for (size_t i = 0; i < N_ELEMENTS(scopes); i++) {
@@ -325,6 +327,7 @@ static void put_filter_check(struct nft_batch *batch, enum nft_family family, en
 }
 
 /* FILTER (RFC 6887 s13.3): without filters everybody may come in, with filters those they name. */
+/* [R-6887-13.3-3] */
 static void put_filters(struct nft_batch *batch, enum nft_family family, enum nft_scope scope)
 {
     const char *admit = chains[family].admit[scope], *filter = chains[family].filter[scope];
@@ -448,6 +451,7 @@ static bool has_internal_ipv6(const struct nat_settings *settings)
     return false;
 }
 
+/* [R-6887-11-3] */
 static void put_forward(struct nft_batch *batch, const struct nat_settings *settings)
 {
     /* An ICMP error has its flow's label but not its ports. */

@@ -17,7 +17,7 @@
 #include "programs/holdfastd/daemon.h"
 #include "wire/pcp.h"
 
-#define LIST_PAGE 256
+#define LIST_PAGE 64
 /* Lists being answered at the same time: each keeps a copy of what it lists. */
 #define LISTINGS_MAX 8
 #define SOCKET_MODE 0660

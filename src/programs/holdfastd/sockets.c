@@ -22,6 +22,7 @@
 static const struct ip_address multicast_ipv6 = {{[0] = 0xff, [1] = 0x02, [15] = 0x01}};
 
 /* RFC 6887 s8.2: requests are taken from the interfaces where clients live, and from nowhere else. */
+/* [R-6887-8.2-2] [R-6887-8.2-3] [R-6886-3.3-9] */
 static bool came_from_inside(const struct daemon *daemon, const struct datagram *datagram)
 {
     for (size_t i = 0; i < daemon->settings.server.n_inside_interfaces; i++)
@@ -97,6 +98,7 @@ void sockets_send_outbox(struct daemon *daemon)
     server_outbox_clear(daemon->server);
 }
 
+/* [R-6887-14.1.3-2] [R-6886-3.2.1-1] */
 static void announce_from(struct daemon *daemon, uint32_t interface_index,
                           const struct ip_address *address,
                           struct server_announcement *announcement)

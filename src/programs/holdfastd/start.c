@@ -69,6 +69,7 @@ struct server_settings start_server_settings(const struct settings *settings)
         .prefer_failure = settings->server.prefer_failure,
         .peer = settings->server.peer,
         .natpmp = settings->server.natpmp,
+        .dccp = machine_tracks_dccp(),
         .whole_ports = settings->server.whole_ports,
         .nonce_policy = nonce_policy_of(settings),
         .rate_per_s = settings->server.request_rate_per_s,
@@ -285,6 +286,7 @@ static uint64_t committed_during_this_boot_ns(struct daemon *daemon)
     return committed_ns;
 }
 
+/* [R-6887-8.5-2] */
 static int begin_clock(struct daemon *daemon, const struct loading *loading)
 {
     struct machine_clocks clocks;

@@ -11,6 +11,7 @@
 #define PREFIX_LENGTH_MAX 128
 #define PREFIX_LENGTH_MIN_IPV4 96
 
+/* [R-6887-13.3-4] */
 static bool is_valid_length(const struct ip_address *address, uint8_t length)
 {
     if (length == 0)
@@ -20,6 +21,7 @@ static bool is_valid_length(const struct ip_address *address, uint8_t length)
     return !ip_address_is_ipv4(address) || length >= PREFIX_LENGTH_MIN_IPV4;
 }
 
+/* [R-6887-13.3-1] */
 static bool decode(struct reader *body, struct pcp_option *ret_option)
 {
     reader_skip(body, 1);
@@ -37,6 +39,7 @@ static bool decode(struct reader *body, struct pcp_option *ret_option)
     return true;
 }
 
+/* [R-6887-13.3-2] */
 static void encode(const struct pcp_option *option, struct writer *body)
 {
     const struct pcp_filter *filter = &option->filter;

@@ -27,6 +27,7 @@ static struct ip_prefix prefix_of(const char *text)
     return prefix;
 }
 
+/* [R-6887-5-1] */
 static void test_ip_address_parse_prints_back(void **state)
 {
     static const struct {
@@ -125,6 +126,7 @@ static void test_ip_address_from_ipv4_host_order(void **state)
     assert_int_equal(ip_address_to_ipv4(&address), 0x0a4d0001);
 }
 
+/* [R-6887-5-2] [R-6887-5-3] */
 static void test_ip_address_is_classes(void **state)
 {
     enum {

@@ -289,6 +289,7 @@ static void check_bad_file(const char *path)
     free(error);
 }
 
+/* [R-6887-13.3-11] */
 static void test_settings_load_bad_files(void **state)
 {
     (void) state;

@@ -68,6 +68,7 @@ static bool is_active(struct external_space *space, uint32_t number)
     return external_space_is_active(space, &address);
 }
 
+/* [R-6887-11.3-18] */
 static void test_external_space_is_free_never_gives_pcp_ports_in_udp(void **state)
 {
     struct external_space *space = *state;

@@ -224,6 +224,7 @@ static void test_masquerade_covers_protocols_without_ports(void **state)
     lab_enter(LAB_GATEWAY);
 }
 
+/* [R-6887-11-3] */
 static void test_icmp_errors_of_let_in_flows_pass(void **state)
 {
     (void) state;
@@ -245,6 +246,7 @@ static void test_icmp_errors_of_let_in_flows_pass(void **state)
     close(outside);
 }
 
+/* [R-6887-13.3-3] */
 static void test_filter_admits_only_whom_it_names(void **state)
 {
     (void) state;
@@ -267,6 +269,7 @@ static void test_filter_admits_only_whom_it_names(void **state)
     close(bad);
 }
 
+/* [R-6887-13.3-3] */
 static void test_filter_by_remote_port(void **state)
 {
     (void) state;
@@ -306,6 +309,7 @@ static void test_filter_for_everybody_admits_everybody(void **state)
     close(outside);
 }
 
+/* [R-6887-13.3-5] */
 static void test_filters_that_overlap_are_accepted(void **state)
 {
     (void) state;

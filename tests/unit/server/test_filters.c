@@ -23,6 +23,7 @@ static const struct pcp_response *ask_with(struct engine *engine, uint32_t first
     return engine_ask(engine, HOST_A);
 }
 
+/* [R-6887-13.3-11] */
 static void test_filters_after_create(void **state)
 {
     struct engine *engine = *state;
@@ -37,6 +38,7 @@ static void test_filters_after_create(void **state)
     assert_consistent(engine);
 }
 
+/* [R-6887-7.3-4] [R-6887-13.3-6] [R-6887-13.3-9] */
 static void test_filters_after_renewals(void **state)
 {
     struct engine *engine = *state;
@@ -56,6 +58,7 @@ static void test_filters_after_renewals(void **state)
     assert_null(filters_of(engine));
 }
 
+/* [R-6887-13.3-10] */
 static void test_filters_after_too_many(void **state)
 {
     struct engine *engine = *state;
@@ -73,6 +76,27 @@ static void test_filters_after_too_many(void **state)
     assert_result(ask_with(engine, 5, 4, true), PCP_RESULT_SUCCESS);
 }
 
+/* [R-6887-7.4-6] Nor of a renewal without any, when the limit is lower than what there is. */
+static void test_filters_after_a_lower_limit(void **state)
+{
+    struct engine *engine = *state;
+    struct server_settings settings = engine->settings;
+
+    engine_map(engine, HOST_A, 80, 1, 3600);
+    for (uint32_t i = 0; i < 3; i++)
+        engine_add_filter(engine, 0x08080800 + i, 128, 0);
+    assert_result(engine_ask(engine, HOST_A), PCP_RESULT_SUCCESS);
+    settings.filters_per_mapping = 1;
+    assert_int_equal(server_set_settings(engine->server, engine->now_ns, &settings), 0);
+    engine_sleep_s(engine, 100);
+    engine_map(engine, HOST_A, 80, 1, 3600);
+    assert_result(engine_ask(engine, HOST_A), PCP_RESULT_SUCCESS);
+    engine_map(engine, HOST_A, 80, 1, 3600);
+    engine_add_filter(engine, 0x09090909, 128, 0);
+    assert_result(engine_ask(engine, HOST_A), PCP_RESULT_EXCESSIVE_REMOTE_PEERS);
+}
+
+/* [R-6887-13.3-10] */
 static void test_filters_after_too_many_in_a_create(void **state)
 {
     struct engine *engine = *state;
@@ -98,6 +122,7 @@ static void test_filters_after_duplicates(void **state)
     assert_int_equal(filters_of(engine)->n_filters, 3);
 }
 
+/* [R-6887-13.3-8] */
 static void test_filters_after_wrong_family(void **state)
 {
     struct engine *engine = *state;
@@ -151,6 +176,7 @@ int main(void)
         ENGINE_TEST(test_filters_after_create),
         ENGINE_TEST(test_filters_after_renewals),
         ENGINE_TEST(test_filters_after_too_many),
+        ENGINE_TEST(test_filters_after_a_lower_limit),
         ENGINE_TEST(test_filters_after_too_many_in_a_create),
         ENGINE_TEST(test_filters_after_duplicates),
         ENGINE_TEST(test_filters_after_wrong_family),

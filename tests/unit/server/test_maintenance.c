@@ -30,6 +30,7 @@ static uint32_t external_of(const struct engine *engine, uint32_t host, uint16_t
     return ip_address_to_ipv4(&record.external_address);
 }
 
+/* [R-6887-15-5] [R-6887-15-6] */
 static void test_advance_live_to_held_to_gone(void **state)
 {
     struct engine *engine = *state;
@@ -145,6 +146,7 @@ static void test_advance_then_revival_in_the_next_tick(void **state)
     assert_consistent(engine);
 }
 
+/* [R-6887-8.5-2] [R-6887-8.5-4] */
 static void test_clear_resets_only_the_epochs_concerned(void **state)
 {
     struct engine *engine = *state;
@@ -170,6 +172,31 @@ static void test_clear_resets_only_the_epochs_concerned(void **state)
     engine_settle(engine);
     engine_crash(engine, ENGINE_CRASH_BEFORE_STORE);
     assert_int_equal(engine_epoch_s(engine, HOST_A), 10010);
+}
+
+/* Else every address that was ever cleared would be remembered for ever. */
+static void test_clear_epoch_is_forgotten_a_lifetime_later(void **state)
+{
+    struct engine *engine = *state;
+
+    engine_sleep_s(engine, 1000);
+    engine_create(engine, HOST_A, 80, 1, 3600);
+    engine_create(engine, HOST_B, 80, 1, 3600);
+    assert_int_equal(clear(engine, SERVER_CLEAR_ALL, 0, 0), 2);
+    engine_settle(engine);
+    assert_int_equal(server_n_own_epochs(engine->server), 2);
+    engine_create(engine, HOST_B, 80, 1, 86400);
+    engine_sleep_s(engine, 86399);
+    engine_settle(engine);
+    assert_int_equal(server_n_own_epochs(engine->server), 2);
+    engine_sleep_s(engine, 61);
+    engine_settle(engine);
+    assert_int_equal(server_n_own_epochs(engine->server), 1);
+    assert_int_equal(engine_epoch_s(engine, HOST_A), 1000 + 86460);
+    assert_int_equal(engine_epoch_s(engine, HOST_B), 86460);
+    engine_crash(engine, ENGINE_CRASH_BEFORE_STORE);
+    assert_int_equal(server_n_own_epochs(engine->server), 1);
+    assert_int_equal(engine_epoch_s(engine, HOST_A), 1000 + 86460);
 }
 
 static void test_clear_by_id(void **state)
@@ -272,6 +299,7 @@ static void test_clear_many_of_one_subscriber_writes_one_epoch(void **state)
     assert_consistent(engine);
 }
 
+/* [R-6887-8.5-3] [R-6887-14.2-1] */
 static void test_set_external_addresses_moves_mappings(void **state)
 {
     struct engine *engine = *state;
@@ -438,6 +466,7 @@ int main(void)
         ENGINE_TEST(test_advance_with_a_failing_kernel),
         ENGINE_TEST(test_advance_then_revival_in_the_next_tick),
         ENGINE_TEST(test_clear_resets_only_the_epochs_concerned),
+        ENGINE_TEST(test_clear_epoch_is_forgotten_a_lifetime_later),
         ENGINE_TEST(test_clear_by_id),
         ENGINE_TEST(test_clear_of_nothing),
         ENGINE_TEST(test_clear_subscriber_with_a_full_hold),

@@ -20,6 +20,7 @@ static const struct pcp_response *insist(struct engine *engine, uint32_t host,
     return engine_ask(engine, host);
 }
 
+/* [R-6887-11.3-2] [R-6887-11.3-17] */
 static void test_create_answers_what_was_granted(void **state)
 {
     struct engine *engine = *state;
@@ -31,6 +32,7 @@ static void test_create_answers_what_was_granted(void **state)
     assert_int_equal(response->mapping.external.port, 5000);
     assert_int_equal(ip_address_to_ipv4(&response->mapping.external.address), ENGINE_EXTERNAL);
     assert_int_equal(response->mapping.internal_port, 80);
+    assert_int_equal(response->mapping.protocol, IPPROTO_UDP);
     assert_memory_equal(response->mapping.nonce, engine->request.mapping.nonce, PCP_NONCE_SIZE);
     assert_int_equal(engine->answers[0].to.port, 40000);
     assert_true(engine_find(engine, HOST_A, 80, &record));
@@ -40,7 +42,7 @@ static void test_create_answers_what_was_granted(void **state)
     assert_consistent(engine);
 }
 
-/* One protocol is one protocol: there are no twins (RFC 6887 s11.3). */
+/* One protocol is one protocol: there are no twins (RFC 6887 s11.3). [R-6887-11.3-21] */
 static void test_create_tcp_and_udp_are_apart(void **state)
 {
     struct engine *engine = *state;
@@ -53,6 +55,8 @@ static void test_create_tcp_and_udp_are_apart(void **state)
     assert_int_equal(engine_n_live(engine), 2);
 }
 
+/* [R-6887-15-1] */
+/* [R-6887-15-3] [R-6887-15-4] */
 static void test_create_clamps_lifetime(void **state)
 {
     struct engine *engine = *state;
@@ -67,6 +71,7 @@ static void test_create_clamps_lifetime(void **state)
     assert_int_equal(engine_ask(engine, HOST_A)->lifetime_s, 86400);
 }
 
+/* [R-6887-7.4-5] [R-6887-11.3-20] */
 static void test_create_suggestion_taken_or_not_to_be_had(void **state)
 {
     struct engine *engine = *state;
@@ -107,7 +112,7 @@ static void test_create_keeps_port_or_parity(void **state)
     }
 }
 
-/* RFC 6887 s11.3: these two are the protocol's own, whoever asks however. */
+/* RFC 6887 s11.3: these two are the protocol's own, whoever asks however. [R-6887-11.3-18] */
 static void test_create_never_gives_pcp_ports(void **state)
 {
     struct engine *engine = *state;
@@ -130,6 +135,8 @@ static void test_create_never_gives_pcp_ports(void **state)
     assert_int_equal(engine_ask(engine, HOST_A)->mapping.external.port, 5351);
 }
 
+/* [R-6887-11.3-23] */
+/* [R-6887-11.3-22] [R-6887-17.2-1] */
 static void test_create_beyond_the_quota(void **state)
 {
     struct engine *engine = *state;
@@ -145,6 +152,7 @@ static void test_create_beyond_the_quota(void **state)
     engine_create(engine, HOST_A, 1000, 1, 3600);
 }
 
+/* [R-6887-7.4-4] */
 static void test_create_beyond_the_total(void **state)
 {
     struct engine *engine = *state;
@@ -183,6 +191,7 @@ static void test_create_on_another_address_when_one_is_full(void **state)
     assert_consistent(engine);
 }
 
+/* [R-6887-10-2] */
 static void test_create_on_the_suggested_and_on_the_same_address(void **state)
 {
     struct engine *engine = *state;
@@ -201,6 +210,7 @@ static void test_create_on_the_suggested_and_on_the_same_address(void **state)
     assert_int_equal(ip_address_to_ipv4(&response->mapping.external.address), two[0]);
 }
 
+/* [R-6887-7.4-3] */
 static void test_create_without_external_address(void **state)
 {
     struct engine *engine = *state;
@@ -223,6 +233,7 @@ static void test_create_without_external_address(void **state)
     assert_consistent(engine);
 }
 
+/* [R-6887-11.3-11] [R-6887-11.3-19] [R-6887-13.2-1] [R-6887-13.2-2] */
 static void test_prefer_failure(void **state)
 {
     struct engine *engine = *state;
@@ -246,6 +257,7 @@ static void test_prefer_failure(void **state)
     assert_result(insist(engine, HOST_A, 80, 1, ENGINE_EXTERNAL, 5000), PCP_RESULT_SUCCESS);
 }
 
+/* [R-6887-11.3-14] [R-6887-11.3-15] */
 static void test_renew_ignores_suggestion_and_sets_lifetime_anew(void **state)
 {
     struct engine *engine = *state;
@@ -267,6 +279,7 @@ static void test_renew_ignores_suggestion_and_sets_lifetime_anew(void **state)
     assert_consistent(engine);
 }
 
+/* [R-6887-11.3-7] */
 static void test_renew_and_delete_with_another_nonce(void **state)
 {
     struct engine *engine = *state;
@@ -284,6 +297,7 @@ static void test_renew_and_delete_with_another_nonce(void **state)
     assert_true(mapping_record_equal(&before, &after));
 }
 
+/* [R-6887-8-2] */
 static void test_retransmission_costs_no_commit(void **state)
 {
     struct engine *engine = *state;
@@ -333,6 +347,7 @@ static void test_repetition_with_other_filter_or_port_is_none(void **state)
     assert_int_equal(memory_store_n_commits(engine->store), n_commits + 1);
 }
 
+/* [R-6887-15.1-1] [R-6887-15.1-8] [R-6887-15.1-9] */
 static void test_delete_and_delete_again(void **state)
 {
     struct engine *engine = *state;
@@ -366,6 +381,7 @@ static void test_delete_wildcards_leave_others_alone(void **state)
     assert_int_equal(engine_n_live(engine), 1);
 }
 
+/* [R-6887-15-10] [R-6887-15-12] */
 static void test_held_port_comes_back_to_its_owner_only(void **state)
 {
     struct engine *engine = *state;
@@ -395,6 +411,7 @@ static void test_held_port_is_insisted_on(void **state)
     assert_consistent(engine);
 }
 
+/* [R-6887-15-10] */
 static void test_held_port_is_free_after_the_delay(void **state)
 {
     struct engine *engine = *state;

@@ -351,6 +351,21 @@ static void test_peer_lifetime_0(void **state)
     assert_consistent(engine);
 }
 
+/* [R-6887-12.3-9] Nothing of it stays with us; its flow is the kernel's from then on. */
+static void test_peer_not_renewed(void **state)
+{
+    struct engine *engine = *state;
+
+    create_peer(engine, HOST_A, 5000, 443, 1);
+    assert_int_equal(memory_nat_count(engine->nat), 1);
+    engine_sleep_s(engine, 3600);
+    engine_settle(engine);
+    assert_int_equal(engine_n_live(engine), 0);
+    assert_int_equal(memory_nat_count(engine->nat), 0);
+    assert_int_equal(engine_epoch_s(engine, HOST_A), 3600);
+    assert_consistent(engine);
+}
+
 /* Until its port is free again only the same client gets it back, with the suggestion a client sends then. */
 static void test_peer_after_its_end(void **state)
 {
@@ -498,6 +513,7 @@ int main(void)
         PEER_TEST(test_peer_repeated_is_not_committed_again),
         PEER_TEST(test_peer_with_another_nonce),
         PEER_TEST(test_peer_lifetime_0),
+        PEER_TEST(test_peer_not_renewed),
         PEER_TEST(test_peer_after_its_end),
         PEER_TEST(test_map_delete_with_only_a_peer),
         PEER_TEST(test_peer_with_an_invalid_remote),

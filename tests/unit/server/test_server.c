@@ -50,6 +50,7 @@ static void expect_map_error(struct engine *engine, uint8_t result)
     expect_error(engine, data, encode(engine, data), result);
 }
 
+/* [R-6887-8.2-7] [R-6887-8.2-10] */
 static void test_receive_too_short(void **state)
 {
     struct engine *engine = *state;
@@ -61,6 +62,7 @@ static void test_receive_too_short(void **state)
     expect_silence(engine, data, 23);
 }
 
+/* [R-6887-8.2-8] */
 static void test_receive_response_bit(void **state)
 {
     struct engine *engine = *state;
@@ -73,6 +75,7 @@ static void test_receive_response_bit(void **state)
     assert_int_equal(server_counters(engine->server)->n_dropped, 1);
 }
 
+/* [R-6887-7.2-1] [R-6887-8.2-9] [R-6887-9-1] */
 static void test_receive_other_version(void **state)
 {
     struct engine *engine = *state;
@@ -86,6 +89,7 @@ static void test_receive_other_version(void **state)
     assert_int_equal(engine->answers[0].size_bytes, 24);
 }
 
+/* [R-6887-8.2-12] */
 static void test_receive_too_long(void **state)
 {
     struct engine *engine = *state;
@@ -97,6 +101,7 @@ static void test_receive_too_long(void **state)
     assert_int_equal(engine->answers[0].size_bytes, 1100);
 }
 
+/* [R-6887-8.2-12] */
 static void test_receive_not_a_multiple_of_4(void **state)
 {
     struct engine *engine = *state;
@@ -108,6 +113,7 @@ static void test_receive_not_a_multiple_of_4(void **state)
     assert_int_equal(engine->answers[0].size_bytes, 64);
 }
 
+/* [R-6887-8.2-12] */
 static void test_receive_too_short_for_map(void **state)
 {
     struct engine *engine = *state;
@@ -118,6 +124,7 @@ static void test_receive_too_short_for_map(void **state)
     expect_error(engine, data, 56, PCP_RESULT_MALFORMED_REQUEST);
 }
 
+/* [R-6887-7.2-5] [R-6887-8.2-4] */
 static void test_receive_unknown_opcode(void **state)
 {
     struct engine *engine = *state;
@@ -133,6 +140,7 @@ static void test_receive_unknown_opcode(void **state)
     expect_error(engine, data, size, PCP_RESULT_UNSUPP_OPCODE);
 }
 
+/* [R-6887-8.2-13] */
 static void test_receive_client_address_of_another(void **state)
 {
     struct engine *engine = *state;
@@ -144,6 +152,7 @@ static void test_receive_client_address_of_another(void **state)
     expect_map_error(engine, PCP_RESULT_ADDRESS_MISMATCH);
 }
 
+/* [R-6887-7.3-8] [R-6887-7.3-10] */
 static void test_receive_option_beyond_the_end(void **state)
 {
     struct engine *engine = *state;
@@ -175,6 +184,7 @@ static void test_receive_unknown_options(void **state)
     assert_int_equal(engine->answers[0].size_bytes, size);
 }
 
+/* [R-6887-11.3-9] [R-6887-13.2-3] */
 static void test_receive_bad_prefer_failure(void **state)
 {
     struct engine *engine = *state;
@@ -208,6 +218,7 @@ static void test_receive_prefer_failure_not_offered(void **state)
     expect_map_error(engine, PCP_RESULT_UNSUPP_OPTION);
 }
 
+/* [R-6887-13.1-1] [R-6887-13.1-3] [R-6887-13.1-4] [R-6887-13.1-5] [R-6887-18.1-3] */
 static void test_receive_third_party_not_offered(void **state)
 {
     struct engine *engine = *state;
@@ -219,6 +230,7 @@ static void test_receive_third_party_not_offered(void **state)
     expect_map_error(engine, PCP_RESULT_UNSUPP_OPTION);
 }
 
+/* [R-6887-13.3-7] */
 static void test_receive_bad_filter(void **state)
 {
     struct engine *engine = *state;
@@ -234,6 +246,7 @@ static void test_receive_bad_filter(void **state)
     expect_map_error(engine, PCP_RESULT_MALFORMED_OPTION);
 }
 
+/* [R-6887-11.3-6] [R-6887-15.1-4] */
 static void test_receive_protocol_0_with_a_port(void **state)
 {
     struct engine *engine = *state;
@@ -246,6 +259,7 @@ static void test_receive_protocol_0_with_a_port(void **state)
 }
 
 /* All protocols, all ports, and protocols without ports would hand a whole host's traffic to one client. */
+/* [R-6887-11.3-3] [R-6887-11.3-4] [R-6887-11.3-5] */
 static void test_receive_protocols_that_cannot_be_mapped(void **state)
 {
     struct engine *engine = *state;
@@ -263,6 +277,7 @@ static void test_receive_protocols_that_cannot_be_mapped(void **state)
     }
 }
 
+/* [R-6887-18.1-1] */
 static void test_receive_from_outside_the_prefixes(void **state)
 {
     struct engine *engine = *state;
@@ -312,6 +327,7 @@ static void test_receive_mutated(void **state)
     assert_consistent(engine);
 }
 
+/* [R-6887-7.2-5] [R-6887-14.1.1-1] [R-6887-14.1.2-2] */
 static void test_receive_announce(void **state)
 {
     struct engine *engine = *state;
@@ -329,6 +345,7 @@ static void test_receive_announce(void **state)
 }
 
 /* RFC 6887 s8.2: an overloaded server may drop. What one tick holds is bounded, and room comes back with the commit. */
+/* [R-6887-8.2-11] */
 static void test_receive_beyond_the_tick(void **state)
 {
     struct engine *engine = *state;

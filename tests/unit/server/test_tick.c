@@ -125,6 +125,7 @@ static void test_answers_about_an_uncommitted_delete_wait(void **state)
     assert_consistent(engine);
 }
 
+/* [R-6887-7.4-4] */
 static void test_store_fails_for_a_create(void **state)
 {
     struct engine *engine = *state;
@@ -164,6 +165,7 @@ static void test_store_fails_for_a_renewal(void **state)
     assert_consistent(engine);
 }
 
+/* [R-6887-7.3-6] */
 static void test_error_answer_carries_the_request(void **state)
 {
     struct engine *engine = *state;
@@ -228,6 +230,7 @@ static void test_kernel_fails_and_the_next_request_puts_the_store_back(void **st
 }
 
 /* Failures in a row, in every order: when it is over, store, table and kernel agree and nothing answered is missing. */
+/* [R-6887-7.3-5] */
 static void test_failures_in_a_row(void **state)
 {
     struct engine *engine = *state;
@@ -369,6 +372,7 @@ static void test_crash_at_each_step(void **state)
 }
 
 /* RFC 6887 s8.5: a slow disk must not look to clients like lost state. */
+/* [R-6887-8.5-1] */
 static void test_answer_tells_the_epoch_of_when_it_leaves(void **state)
 {
     struct engine *engine = *state;

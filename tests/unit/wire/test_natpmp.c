@@ -89,6 +89,7 @@ static void test_natpmp_request_decode_map_fields(void **state)
     assert_int_equal(request.lifetime_s, 7200);
 }
 
+/* [R-6886-3.5-2] */
 static void test_natpmp_request_decode_response_is_dropped(void **state)
 {
     (void) state;
@@ -164,6 +165,7 @@ static void test_natpmp_request_encode_refusals(void **state)
     assert_int_equal(natpmp_request_encode(&request, octets, sizeof(octets)), -EINVAL);
 }
 
+/* [R-6886-3.3-2] */
 static void test_natpmp_response_known_datagrams(void **state)
 {
     (void) state;

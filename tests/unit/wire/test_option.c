@@ -45,6 +45,7 @@ static void test_pcp_option_find_yields_rules_of_the_rfc(void **state)
     assert_true(filter->repeatable);
 }
 
+/* [R-6887-7.3-1] [R-6887-7.3-3] */
 static void test_pcp_option_read_frame_moves_behind_padding(void **state)
 {
     (void) state;
@@ -76,6 +77,7 @@ static void test_pcp_option_read_frame_past_end_fails(void **state)
     }
 }
 
+/* [R-6887-7.3-2] [R-6887-7.3-3] */
 static void test_pcp_option_write_pads_to_multiple_of_4(void **state)
 {
     (void) state;

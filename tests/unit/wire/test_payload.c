@@ -28,6 +28,7 @@ static void test_pcp_payload_size_by_opcode(void **state)
     assert_true(pcp_payload_size(0x81) < 0);
 }
 
+/* [R-6887-12.1-2] */
 static void test_pcp_payload_read_peer_ignores_reserved_octets(void **state)
 {
     (void) state;
@@ -74,6 +75,7 @@ static void test_pcp_payload_read_truncated_fails(void **state)
     }
 }
 
+/* [R-6887-11.1-2] [R-6887-12.1-3] */
 static void test_pcp_payload_write_sends_reserved_octets_as_zero(void **state)
 {
     (void) state;

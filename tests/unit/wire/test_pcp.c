@@ -42,6 +42,7 @@ static void test_pcp_option_name_of_known_and_unknown(void **state)
 }
 
 /* RFC 6887 s7.4. */
+/* [R-6887-7.4-2] */
 static void test_pcp_result_is_long_follows_the_rfc(void **state)
 {
     (void) state;

@@ -183,6 +183,7 @@ static void assert_encodes_as(const struct pcp_request *request, const char *nam
     free(expected);
 }
 
+/* [R-6887-7.3-7] [R-6887-12.1-1] [R-6887-12.1-5] [R-6887-13.1-2] [R-6887-A-1] */
 static void test_pcp_request_decode_known_datagrams(void **state)
 {
     (void) state;
@@ -329,6 +330,7 @@ static void test_pcp_request_encode_opcode_we_do_not_know(void **state)
     assert_int_equal(pcp_request_encode(&request, room, sizeof(room)), -EINVAL);
 }
 
+/* [R-6887-7-2] */
 static void test_pcp_request_decode_map_fields(void **state)
 {
     (void) state;
@@ -360,6 +362,7 @@ static void test_pcp_request_decode_peer_fields(void **state)
     assert_true(ip_address_equal(&request.mapping.remote.address, &remote));
 }
 
+/* [R-6887-7.3-4] */
 static void test_pcp_request_decode_options_in_order(void **state)
 {
     (void) state;
@@ -388,6 +391,7 @@ static void test_pcp_request_decode_leaves_out_optional_options(void **state)
     assert_int_equal(request.options[0].code, PCP_OPTION_PREFER_FAILURE);
 }
 
+/* [R-6887-7.4-1] [R-6887-12.1-5] */
 static void test_pcp_request_decode_option_not_offered(void **state)
 {
     (void) state;
@@ -430,6 +434,7 @@ static void test_pcp_request_decode_opcode_not_offered(void **state)
                      PCP_RESULT_UNSUPP_OPCODE);
 }
 
+/* [R-6887-14.1.1-3] */
 static void test_pcp_request_decode_announce_from_wrong_address(void **state)
 {
     (void) state;
@@ -446,6 +451,7 @@ static void test_pcp_request_decode_announce_from_wrong_address(void **state)
     free(octets);
 }
 
+/* [R-6887-13-1] */
 static void test_pcp_request_decode_known_option_in_announce(void **state)
 {
     (void) state;
@@ -589,6 +595,7 @@ static enum pcp_result decode_with_option(uint8_t code, uint8_t size_bytes,
     return result;
 }
 
+/* [R-6887-7.3-12] */
 static void test_pcp_request_decode_option_of_other_size(void **state)
 {
     (void) state;
@@ -605,6 +612,7 @@ static void test_pcp_request_decode_option_of_other_size(void **state)
     }
 }
 
+/* [R-6887-7.3-11] [R-6887-7.3-13] */
 static void test_pcp_request_decode_every_unknown_option_code(void **state)
 {
     (void) state;

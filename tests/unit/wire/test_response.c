@@ -131,6 +131,7 @@ static void test_pcp_response_decode_known_datagrams(void **state)
     assert_true(n_compared >= 25);
 }
 
+/* [R-6887-7-2] [R-6887-7.2-2] [R-6887-8.2-6] */
 static void test_pcp_response_encode_map(void **state)
 {
     (void) state;
@@ -194,6 +195,7 @@ static void test_pcp_response_encode_opcode_we_do_not_know(void **state)
     assert_int_equal(pcp_response_encode(&response, room, sizeof(room)), -EINVAL);
 }
 
+/* [R-6887-7.3-6] */
 static void test_pcp_response_encode_error_known_datagrams(void **state)
 {
     (void) state;
@@ -219,6 +221,7 @@ static void test_pcp_response_encode_error_known_datagrams(void **state)
     }
 }
 
+/* [R-6887-7-1] */
 static void test_pcp_response_encode_error_of_too_long_request_is_truncated(void **state)
 {
     (void) state;
@@ -238,6 +241,7 @@ static void test_pcp_response_encode_error_of_too_long_request_is_truncated(void
     free(octets);
 }
 
+/* [R-6887-8.2-5] */
 static void test_pcp_response_encode_error_pads_to_multiple_of_4(void **state)
 {
     (void) state;

@@ -37,6 +37,7 @@ static bool decode(const char *text, uint8_t length, uint16_t port, struct pcp_f
 }
 
 /* Erratum 3891; 96 is accepted besides. */
+/* [R-6887-13.3-1] [R-6887-13.3-4] */
 static void test_filter_decode_prefix_lengths_of_ipv4(void **state)
 {
     (void) state;
@@ -48,6 +49,7 @@ static void test_filter_decode_prefix_lengths_of_ipv4(void **state)
     }
 }
 
+/* [R-6887-13.3-4] */
 static void test_filter_decode_prefix_lengths_of_ipv6(void **state)
 {
     (void) state;
@@ -74,6 +76,7 @@ static void test_filter_decode_keeps_what_carries_no_meaning(void **state)
     assert_int_equal(filter.remote_port, 443);
 }
 
+/* [R-6887-13.3-2] */
 static void test_filter_encode_writes_the_layout_of_the_rfc(void **state)
 {
     (void) state;
