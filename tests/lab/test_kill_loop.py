@@ -175,7 +175,7 @@ class Endpoint:
             allowed.append(outcome)
         for state in allowed:
             if self.is_state(state, listed, now):
-                self.adopt(state, listed)
+                self.adopt(state, listed, now)
                 return
         raise AssertionError(f"{self.name}: {listed} is none of {allowed}")
 
@@ -191,11 +191,13 @@ class Endpoint:
             and tuple((f["remote"], f["remote_port"]) for f in listed["filters"]) == state.filters
         )
 
-    def adopt(self, state, listed):
+    def adopt(self, state, listed, now):
         self.pending = None
         self.mapping = state if listed else None
         if self.mapping:
             state.external_port = external_port_of(listed)
+            # Which of two outcomes it was is told apart only roughly; from here on it is known when it ends.
+            state.lifetime, state.granted = listed["lifetime_s"], now
 
 
 def external_port_of(listed):
