@@ -167,6 +167,25 @@ struct claim operation_claim(const struct operation *operation)
     };
 }
 
+struct mapping_record operation_new_record(const struct operation *operation,
+                                           enum mapping_kind kind, const struct mapping *held,
+                                           const struct endpoint *external)
+{
+    return (struct mapping_record){
+        .id = held ? held->record.id : operation->server->next_id++,
+        .kind = (uint8_t) kind,
+        .state = MAPPING_STATE_LIVE,
+        .created_ns = operation->now_ns,
+        .internal_address = operation->internal_address,
+        .internal_port = operation->key.internal_port,
+        .protocol = operation->key.protocol,
+        .external_address = external->address,
+        .external_port = external->port,
+        .remote_address = operation->key.remote_address,
+        .remote_port = operation->key.remote_port,
+    };
+}
+
 void operation_fill(const struct operation *operation, struct mapping_record *record,
                     uint32_t lifetime_s)
 {

@@ -44,6 +44,10 @@ bool operation_suggests(const struct operation *operation, const struct mapping_
 struct claim operation_claim(const struct operation *operation);
 /* True when the external endpoint is the one suggested as far as one is. */
 bool operation_accepts(const struct operation *operation, const struct mapping_record *record);
+/* A mapping yet to be made: with the id of `held`, whose place it takes, or a new one (NULL). */
+struct mapping_record operation_new_record(const struct operation *operation,
+                                           enum mapping_kind kind, const struct mapping *held,
+                                           const struct endpoint *external);
 /* Expiry, client and nonce as the request says. */
 void operation_fill(const struct operation *operation, struct mapping_record *record,
                     uint32_t lifetime_s);

@@ -104,19 +104,8 @@ static void create_mapping(const struct operation *operation)
         operation_refuse(operation, result);
         return;
     }
-    struct mapping_record record = {
-        .id = held ? held->record.id : server->next_id++,
-        .kind = MAPPING_KIND_PEER,
-        .state = MAPPING_STATE_LIVE,
-        .created_ns = operation->now_ns,
-        .internal_address = operation->internal_address,
-        .internal_port = operation->key.internal_port,
-        .protocol = operation->key.protocol,
-        .external_address = external.address,
-        .external_port = external.port,
-        .remote_address = operation->key.remote_address,
-        .remote_port = operation->key.remote_port,
-    };
+    struct mapping_record record =
+        operation_new_record(operation, MAPPING_KIND_PEER, held, &external);
     uint32_t lifetime_s = claim_lifetime_s(server, operation->request->lifetime_s);
     operation_fill(operation, &record, lifetime_s);
     operation_put(operation, held, &record, lifetime_s);

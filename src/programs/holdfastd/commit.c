@@ -29,7 +29,7 @@
 /* How often an idle daemon writes the clock record, which bounds what a reboot can misjudge. */
 #define STAMP_INTERVAL_NS (300 * NS_PER_S)
 
-static void fill_clock(const struct daemon *daemon, struct store_clock *clock)
+void commit_fill_clock(const struct daemon *daemon, struct store_clock *clock)
 {
     memcpy(clock->boot_id, daemon->boot_id, sizeof(clock->boot_id));
     clock->boottime_ns = loop_now_ns();
@@ -41,7 +41,7 @@ static void run_commit(struct daemon *daemon)
 {
     struct job *job = &daemon->job;
     job->kernel_error = 0;
-    fill_clock(daemon, &job->commit.clock);
+    commit_fill_clock(daemon, &job->commit.clock);
     job->commit.store.clock = &job->commit.clock;
     job->store_error = store_commit(daemon->store, &job->commit.store);
     if (job->store_error < 0) {

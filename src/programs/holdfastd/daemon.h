@@ -131,6 +131,8 @@ void commit_work(void *context);
 void commit_done(void *context);
 /* The kernel's news are to be read. */
 void commit_hear_kernel(void *context);
+/* Samples the clocks for a commit. */
+void commit_fill_clock(const struct daemon *daemon, struct store_clock *clock);
 /* Makes the kernel equal to the table, now. The worker must be idle. 0 or -errno. */
 MUST_CHECK int commit_reconcile(struct daemon *daemon);
 /* Commits everything decided, on this thread, before exit. The worker must be idle. */

@@ -344,16 +344,9 @@ static int first_commit(struct daemon *daemon, struct loading *loading)
     struct server_commit commit;
     if (!server_seal(daemon->server, daemon_now_ns(daemon), &commit))
         return 0;
-    struct machine_clocks clocks;
-    int r = machine_read_clocks(&clocks);
-    if (r < 0)
-        return r;
-    memcpy(commit.clock.boot_id, clocks.boot_id, sizeof(commit.clock.boot_id));
-    commit.clock.boottime_ns = clocks.boottime_ns;
-    commit.clock.wall_ns = clocks.wall_ns;
-    commit.clock.service_ns = service_clock_now_ns(&daemon->clock, clocks.boottime_ns);
+    commit_fill_clock(daemon, &commit.clock);
     commit.store.clock = &commit.clock;
-    r = store_commit(daemon->store, &commit.store);
+    int r = store_commit(daemon->store, &commit.store);
     if (r == 0)
         report_changes(daemon, commit.changes, commit.n_changes);
     server_complete(daemon->server, daemon_now_ns(daemon),
